@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from policy_store.experiment import Experiment
 from policy_store.guard_records import GuardStanding
+from policy_store.moves import MOVES, Move
 from policy_store.plan_records import PublishedPlan
 from policy_store.stage_records import Stage
 from policy_store.states import ExperimentState
@@ -44,3 +45,8 @@ class ExperimentView:
     stage: Stage | None = None
     look: str | None = None
     guards: GuardStanding = field(default_factory=GuardStanding)
+
+    @property
+    def may_take_look(self) -> bool:
+        """Whether its budget may still end with a last look, which has not been taken yet."""
+        return self.experiment.last_look and self.look is None and self.state in MOVES[Move.RUN_OUT].sources

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.config.experiments import ExperimentSpec
+from gateway.config.feedback import Missing
 from gateway.errors import ConfigError
 from gateway.experiments.collecting import WAYS, Takes, Way
 from gateway.experiments.exposure import ExposureCaps, exposure_caps, exposure_issues
@@ -15,9 +16,12 @@ from gateway.experiments.guardrails import Guardrail, guardrail_of
 from gateway.experiments.judge import CompiledJudge
 from gateway.experiments.policies import CompiledPolicy
 from gateway.experiments.policy_content import shown_content
-from gateway.experiments.priors import prior_issues, prior_of
+from gateway.experiments.priors import informing_roles, prior_issues, prior_of
 from gateway.llm_po.lines import elimination_nano_nats
 from policy_store.experiment import Experiment
+from policy_store.report_records import MissingVerdict
+from policy_store.roles import Role
+from policy_store.view import ExperimentView
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +70,33 @@ class Definition:
         """Total evidence at which a policy is eliminated."""
         return elimination_nano_nats(self.experiment.delta)
 
+    @property
+    def missing(self) -> dict[Missing, MissingVerdict]:
+        """What is missing counts where answers are rated and implicit feedback is evidence."""
+        if not self.way.rates_answers or Role.IMPLICIT in informing_roles(self.spec):
+            return {}
+        rules = self.spec.feedback.missing_rules
+        return {what: MissingVerdict(verdict) for what, verdict in rules.items()}
+
+    @property
+    def informing(self) -> dict[str, Role]:
+        """The signals that only inform, with their roles."""
+        roles, feedback = informing_roles(self.spec), self.spec.feedback
+        return {name: role for name in feedback.signals if (role := feedback.role_of(name)) in roles}
+
     def is_same_as(self, other: Experiment) -> bool:
         """Whether `other` is the same experiment, apart from its incumbent."""
         return other.fingerprint() == self.experiment.fingerprint()
+
+    def incumbent_in(self, view: ExperimentView | None) -> int:
+        """Index of the store's incumbent if the file has the same policy, otherwise of the file's."""
+        mine = self.experiment
+        if view is None:
+            return mine.incumbent
+        theirs, serving = view.experiment, view.incumbent
+        wanted = (theirs.policies[serving], theirs.policy_fingerprints[serving])
+        candidates = list(zip(mine.policies, mine.policy_fingerprints, strict=True))
+        return candidates.index(wanted) if wanted in candidates else mine.incumbent
 
 
 def define(

@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 from gateway.config.experiments import Collect
 from gateway.errors import InvalidFeedbackError, UnavailableError
 from gateway.experiments.coins import Coin
-from gateway.experiments.collecting import WAY_OF_NUMBER, WAYS
+from gateway.experiments.collecting import WAY_OF_NUMBER, WAYS, Assigns
 from gateway.experiments.sealing_key import SealingKeyHolder, SealingKeys
 from gateway.upstream.surfaces import CHAT, SURFACES
 
@@ -102,6 +102,12 @@ class Assignment(NamedTuple):
     def plan_and_coin(self) -> int:
         """Coin and plan version as one number of 32 bits; earlier versions write the plan version alone."""
         return self.coin << _PLAN_BITS | self.plan_version & _MOST_PLAN
+
+    @property
+    def drawn(self) -> str:
+        """How the coin fell that chose a side; empty where that chooses only an order, or is not known."""
+        is_told = self.coin and WAYS[self.collect].assigns is not Assigns.IN_TURN
+        return f"{self.coin.value}:{self.side}" if is_told else ""
 
 
 def coin_and_plan(number: int) -> tuple[Coin, int]:

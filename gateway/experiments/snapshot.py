@@ -21,13 +21,14 @@ from gateway.experiments.exposure import ExposureCaps
 from gateway.experiments.guardrails import Guardrail
 from gateway.experiments.judge import CompiledJudge
 from gateway.experiments.policies import CompiledPolicy
-from gateway.experiments.response_ids import DEFINITION_BYTES
+from gateway.experiments.response_ids import ANY_DEFINITION, DEFINITION_BYTES, Assignment
 from gateway.upstream.base import ModelTarget
 from policy_store.guard_records import GuardStanding
 from policy_store.plan_records import PlannedPair, PublishedPlan
 from policy_store.report_records import MissingVerdict
 from policy_store.roles import Role
 from policy_store.states import ExperimentState
+from policy_store.view import ExperimentView
 
 _MOST_NAMED: Final = 20
 _LONGEST_NAME: Final = 128
@@ -41,6 +42,15 @@ class StagedPolicy:
 
     policy: int
     share: float
+
+    @classmethod
+    def of(cls, view: ExperimentView, caps: ExposureCaps) -> StagedPolicy | None:
+        """The one of an experiment, with as much of the traffic as caps leave it; None if there is none."""
+        champion = (view.certificate or {}).get("champion")
+        if view.stage is None or not isinstance(champion, int):
+            return None
+        name = view.experiment.policies[champion]
+        return cls(champion, min(view.stage.present.share, caps.elsewhere(name)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +155,11 @@ class LiveExperiment:
     def way(self) -> Way:
         """The record of its way of collecting."""
         return WAYS[self.collect]
+
+    def is_run_of(self, assigned: Assignment) -> bool:
+        """Whether an answer was given under this definition and in the run that is counted now."""
+        is_same = assigned.definition in (ANY_DEFINITION, self.short_definition)
+        return is_same and self.matches_store and assigned.generation == self.generation
 
     def coin_for(self, pair: PlannedPair) -> Coin:
         """The coin that decides which policy of the pair is drawn to answer, or to be shown first.

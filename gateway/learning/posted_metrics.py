@@ -17,7 +17,6 @@ from gateway.errors import InvalidFeedbackError, StoreHeldError, UnavailableErro
 from gateway.experiments.collecting import Assigns
 from gateway.experiments.guardrails import Guardrail, Measure
 from gateway.experiments.response_ids import (
-    ANY_DEFINITION,
     NOBODY,
     Assignment,
     ResponseIds,
@@ -111,7 +110,7 @@ class PostedMetrics:
         policy = _policy(experiment, assigned, posted.choice)
         if self._clock() >= assigned.expires_at:
             return NotCounted.EXPIRED
-        if not _is_of_this_run(experiment, assigned):
+        if not experiment.is_run_of(assigned):
             return NotCounted.FINISHED
         is_new = await self._noted(experiment, posted, response_id, assigned, number)
         if is_new:
@@ -211,9 +210,3 @@ def _policy(experiment: LiveExperiment, assigned: Assignment, choice: int | None
 
 def _choice(problem: str) -> InvalidFeedbackError:
     return InvalidFeedbackError(problem, reason="invalid_value", status=422, param="choice")
-
-
-def _is_of_this_run(experiment: LiveExperiment, assigned: Assignment) -> bool:
-    """Whether an answer was given under the definition and in the run that guardrails count for now."""
-    is_same = assigned.definition in (ANY_DEFINITION, experiment.short_definition)
-    return is_same and experiment.matches_store and assigned.generation == experiment.generation

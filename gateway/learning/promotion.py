@@ -82,7 +82,7 @@ class Promoter:
         elif view.stage is not None and not view.stage.is_last:
             if is_step_over(view, counts):
                 await self._advance(view, view.stage, counts, fence)
-        elif decision is not None and _is_look_due(view, decision):
+        elif decision is not None and decision.kind == "inconclusive" and view.may_take_look:
             # What it leads to follows from the next reading, whichever replica plans then.
             await self._store.reveal_look(view.experiment.name, view.generation, fence)
         elif decision is not None and not self._waits(view, counts):
@@ -211,9 +211,3 @@ class Promoter:
         else:
             champion = None if decision.champion is None else view.experiment.policies[decision.champion]
             self._hooks.tell(DecisionTaken(name, view.generation, decided.state.value, champion))
-
-
-def _is_look_due(view: ExperimentView, decision: Decision) -> bool:
-    """Whether the budget ended without a decision, and its last look has not been taken yet."""
-    is_open = view.experiment.last_look and view.look is None and view.state in MOVES[Move.RUN_OUT].sources
-    return is_open and decision.kind == "inconclusive"

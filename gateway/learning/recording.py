@@ -13,7 +13,7 @@ from typing import Any, Final, assert_never
 
 from gateway.config.feedback import Missing
 from gateway.errors import InvalidFeedbackError, StoreHeldError, UnavailableError
-from gateway.experiments.collecting import WAYS, Assigns, Takes
+from gateway.experiments.collecting import WAYS, Takes
 from gateway.experiments.response_ids import ANY_DEFINITION, NOBODY, Assignment
 from gateway.experiments.snapshot import LiveExperiment
 from gateway.experiments.store_history import StoreHistory
@@ -322,7 +322,7 @@ class ReportRecorder:
             definition=definition,
             standing=standing,
             idempotency=idempotency,
-            drawn=_drawn(assignment) if standing is not Precedence.MISSING else "",
+            drawn=assignment.drawn if standing is not Precedence.MISSING else "",
         )
 
 
@@ -340,12 +340,6 @@ def _contradicted(
         status=422,
         param="id",
     ) from error
-
-
-def _drawn(assignment: Assignment) -> str:
-    """How the coin fell that chose a side; empty where that chooses only an order, or is not known."""
-    is_told = assignment.coin and WAYS[assignment.collect].assigns is not Assigns.IN_TURN
-    return f"{assignment.coin.value}:{assignment.side}" if is_told else ""
 
 
 def _standing(experiment: LiveExperiment) -> Precedence:

@@ -14,21 +14,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
-from gateway.config.experiments import ExperimentSpec
-from gateway.config.feedback import Missing
 from gateway.experiments.catalogue import CatalogueHolder
-from gateway.experiments.collecting import WAYS
 from gateway.experiments.definitions import Definition
 from gateway.experiments.guardrails import ejected_policies, guarded_policies
-from gateway.experiments.priors import informing_roles
 from gateway.experiments.snapshot import LiveExperiment, Snapshot, SnapshotHolder, StagedPolicy
 from gateway.experiments.store_history import Loss, StoreHistory
 from gateway.running.logs import get_logger
 from gateway.running.store_health import StoreHealth
 from policy_store.errors import StoreError, UnknownExperimentError
 from policy_store.experiment import Experiment
-from policy_store.report_records import MissingVerdict
-from policy_store.roles import Role
 from policy_store.states import INITIAL
 from policy_store.view import ExperimentView
 
@@ -218,9 +212,9 @@ def live_experiment(definition: Definition, view: ExperimentView | None) -> Live
         name=definition.name,
         policies=definition.policies,
         state=view.state if view else INITIAL,
-        incumbent=_incumbent(definition, view, matches=matches),
+        incumbent=definition.incumbent_in(view),
         **_compared(definition, view, matches=matches),
-        staged=_staged(definition, view) if view and matches else None,
+        staged=StagedPolicy.of(view, definition.caps) if view and matches else None,
         judge=definition.judge,
         collect=spec.traffic.collect,
         unit=spec.traffic.unit,
@@ -236,8 +230,8 @@ def live_experiment(definition: Definition, view: ExperimentView | None) -> Live
         voter_cap=spec.feedback.voter_cap,
         key_share=spec.feedback.key_share,
         regenerate=spec.feedback.regenerate,
-        missing=_missing(spec),
-        informing=_informing(spec),
+        missing=definition.missing,
+        informing=definition.informing,
         may_correct=spec.feedback.changed_mind == "replace",
         shares_ids=spec.feedback.shared_ids,
         spools=spec.feedback.spool,
@@ -272,37 +266,3 @@ def _guarded(definition: Definition, view: ExperimentView) -> dict[str, Any]:
         "reference": guarded_policies(view)[0],
         "ejected": ejected_policies(view),
     }
-
-
-def _staged(definition: Definition, view: ExperimentView) -> StagedPolicy | None:
-    """The policy that is promoted step by step, and as much of the ordinary traffic as its caps leave it."""
-    champion = (view.certificate or {}).get("champion")
-    if view.stage is None or not isinstance(champion, int):
-        return None
-    name = view.experiment.policies[champion]
-    return StagedPolicy(champion, min(view.stage.present.share, definition.caps.elsewhere(name)))
-
-
-def _missing(spec: ExperimentSpec) -> dict[Missing, MissingVerdict]:
-    """What is missing counts where answers are rated and implicit feedback is evidence."""
-    if not WAYS[spec.traffic.collect].rates_answers or Role.IMPLICIT in informing_roles(spec):
-        return {}
-    return {what: MissingVerdict(verdict) for what, verdict in spec.feedback.missing_rules.items()}
-
-
-def _informing(spec: ExperimentSpec) -> dict[str, Role]:
-    """The signals that only inform, with their roles."""
-    roles, feedback = informing_roles(spec), spec.feedback
-    return {name: role for name in feedback.signals if (role := feedback.role_of(name)) in roles}
-
-
-def _incumbent(definition: Definition, view: ExperimentView | None, *, matches: bool) -> int:
-    """The store's incumbent if this gateway has the same policy, otherwise the configured one."""
-    if view is None:
-        return definition.experiment.incumbent
-    if matches:
-        return view.incumbent
-    mine = definition.experiment
-    wanted = (view.experiment.policies[view.incumbent], view.experiment.policy_fingerprints[view.incumbent])
-    candidates = list(zip(mine.policies, mine.policy_fingerprints, strict=True))
-    return candidates.index(wanted) if wanted in candidates else mine.incumbent

@@ -62,8 +62,11 @@ class JudgesVerdicts:
             return Dropped.STORE_UNAVAILABLE
         except InvalidFeedbackError:
             return Dropped.MOVED_ON
-        if became is NotCounted.VOTER_CAP or unseen.experiment.voter_cap == 1:
-            self._note_spent(unseen.assignment)
+        is_last = became is NotCounted.VOTER_CAP or unseen.experiment.voter_cap == 1
+        if is_last and unseen.assignment.voter != NOBODY:
+            if len(self._spent) >= _MOST_KNOWN:
+                self._spent.pop(next(iter(self._spent)))
+            self._spent[_vote_of(unseen.assignment)] = None
         if isinstance(became, NotCounted):
             return Dropped.VOTER_CAP if became is NotCounted.VOTER_CAP else Dropped.MOVED_ON
         return None
@@ -75,13 +78,6 @@ class JudgesVerdicts:
             except UnavailableError:
                 await self._sleep(attempt * _PAUSE_SECONDS)
         return await self._recorder.record_verdict(unseen.assignment, unseen.experiment, result)
-
-    def _note_spent(self, assignment: Assignment) -> None:
-        if assignment.voter == NOBODY:
-            return
-        if len(self._spent) >= _MOST_KNOWN:
-            self._spent.pop(next(iter(self._spent)))
-        self._spent[_vote_of(assignment)] = None
 
 
 def _vote_of(assignment: Assignment) -> _Vote:

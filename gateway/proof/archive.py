@@ -45,6 +45,11 @@ class ArchivedRecord:
     digest: str
     record: dict[str, Any]
 
+    def is_in_place_of(self, other: dict[str, Any]) -> bool:
+        """Whether another record claims the same place in the log."""
+        field = {"comparison": "number", "plan": "version"}.get(other["type"], "at")
+        return self.record["type"] == other["type"] and self.record.get(field) == other.get(field)
+
 
 def archive_path(folder: Path, name: str, log: str) -> Path:
     """The file of a log."""
@@ -170,9 +175,10 @@ def _opened(path: Path) -> BinaryIO:
     is_new = not path.exists()
     file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
     size = file.seek(0, os.SEEK_END)
-    step = _LONGEST_LINE
-    while size and (text := _end_of(file, size, step)).rfind(b"\n") < 0 and step < size:
-        step *= 2
+    text, step = b"", _LONGEST_LINE
+    while len(text) < size and b"\n" not in text:
+        file.seek(max(0, size - step))
+        text, step = file.read(), 2 * step
     if size:
         file.truncate(size - len(text) + text.rfind(b"\n") + 1)
     file.seek(0, os.SEEK_END)
@@ -181,8 +187,3 @@ def _opened(path: Path) -> BinaryIO:
         os.fsync(folder)
         os.close(folder)
     return file
-
-
-def _end_of(file: BinaryIO, size: int, most: int) -> bytes:
-    file.seek(max(0, size - most))
-    return file.read()

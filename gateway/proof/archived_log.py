@@ -63,7 +63,7 @@ def _joined(folder: Path, name: str, log: str, tail: list[dict[str, Any]]) -> It
     for archived in read_archive(folder, name, log) if log else ():
         if position < len(tail) and tail[position] == archived.record:
             position += 1
-        elif position < len(tail) and _is_same_place(tail[position], archived.record):
+        elif position < len(tail) and archived.is_in_place_of(tail[position]):
             raise ArchiveError(
                 f"{name}, log {log}: entry {archived.entry} of the archive differs from the log."
             )
@@ -78,13 +78,6 @@ def _joined(folder: Path, name: str, log: str, tail: list[dict[str, Any]]) -> It
                 )
             last = fields
         yield _line(fields)
-
-
-def _is_same_place(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two records claim the same place in a log."""
-    names = {"comparison": "number", "plan": "version"}
-    field = names.get(one["type"], "at")
-    return one["type"] == other["type"] and one.get(field) == other.get(field)
 
 
 def _line(fields: dict[str, Any]) -> bytes:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from gateway.errors import GatewayError
+from gateway.experiments.conclusions import BY_HAND
+from gateway.experiments.promises import claim_of
+from gateway.llm_po.errors import LlmPoError
+from gateway.llm_po.lines import PROMISES
 from gateway.proof.ancestry import LoggedGeneration
 from gateway.proof.log_lines import LOG_SCHEMA, logged_watch, record_from
-from gateway.proof.watched import RecordedWatch
+from gateway.proof.watched import RecordedWatch, summary
 from policy_store.experiment import Experiment
 from policy_store.log_records import Comparison, LogRecord
 from policy_store.roles import Role
@@ -49,6 +54,22 @@ class RecordedExperiment:
     def own(self) -> LoggedGeneration:
         """The decided generation's log."""
         return self.generations[-1]
+
+    @property
+    def claim(self) -> str | None:
+        """The promise about the champion in words; None without a champion, or if a person decided."""
+        certificate, experiment = self.certificate or {}, self.own.experiment
+        champion = certificate.get("champion_name")
+        if champion is None or experiment.promise not in PROMISES or certificate.get("outcome") == BY_HAND:
+            return None
+        return claim_of(experiment, str(champion))
+
+    @property
+    def watch_summary(self) -> dict[str, Any] | None:
+        """What the latest watch counted; None without one, or if it cannot be recomputed."""
+        with suppress(LlmPoError, KeyError, TypeError, ValueError):  # the differences say so
+            return summary(self.watches)
+        return None
 
 
 def read_log(lines: Iterable[bytes | str]) -> RecordedExperiment:

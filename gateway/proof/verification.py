@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -18,11 +17,10 @@ from gateway.errors import GatewayError
 from gateway.experiments.conclusions import BY_HAND, certified_gain, logged_voting
 from gateway.experiments.judge import judged_by, who_preferred
 from gateway.experiments.policy_content import misdescribed
-from gateway.experiments.promises import claim_of
 from gateway.experiments.structure import structure_of
 from gateway.llm_po.certificate import recompute
 from gateway.llm_po.errors import LlmPoError
-from gateway.llm_po.lines import PROMISES, UNSTATED_PROMISE
+from gateway.llm_po.lines import UNSTATED_PROMISE
 from gateway.proof.ancestry import Ancestry, retrace
 from gateway.proof.forecasts import misapplied_forecasts
 from gateway.proof.last_looks import misstated_look
@@ -30,8 +28,7 @@ from gateway.proof.moves import Walk, moves_by_hand
 from gateway.proof.recorded import RecordedExperiment, misinformed
 from gateway.proof.tripped import mistripped
 from gateway.proof.vouched import misvouched
-from gateway.proof.watched import miswatched, summary
-from policy_store.experiment import Experiment
+from gateway.proof.watched import miswatched
 from policy_store.states import STATES
 
 _ROUNDED: Final = 2e-6  # certificates round to six digits
@@ -100,25 +97,12 @@ def verify(recorded: RecordedExperiment) -> Verification:
         differences=tuple(CertificateCheck(recorded, certificate).differences()),
         inherited=inherited.comparisons if inherited else 0,
         gain=certificate.get("gain"),
-        claim=_claimed(recorded.own.experiment, certificate),
+        claim=recorded.claim,
         by_hand=by_hand,
-        watch=_summarised(recorded),
+        watch=recorded.watch_summary,
         integrity=certificate.get("integrity"),
         last_look=certificate.get("last_look"),
     )
-
-
-def _summarised(recorded: RecordedExperiment) -> dict[str, Any] | None:
-    with suppress(LlmPoError, KeyError, TypeError, ValueError):  # the differences say so
-        return summary(recorded.watches)
-    return None
-
-
-def _claimed(experiment: Experiment, certificate: dict[str, Any]) -> str | None:
-    champion = certificate.get("champion_name")
-    if champion is None or experiment.promise not in PROMISES or certificate.get("outcome") == BY_HAND:
-        return None
-    return claim_of(experiment, str(champion))
 
 
 def _undecided(recorded: RecordedExperiment, by_hand: tuple[dict[str, Any], ...]) -> Verification:
