@@ -222,8 +222,9 @@ class OptimizeConfig(Section):
 
     @property
     def experiment(self) -> ExperimentSpec:
-        """An experiment of the gateway with the keys that both files share."""
-        common = {name: getattr(self, name) for name in ExperimentSpec.model_fields if hasattr(self, name)}
+        """An experiment of the gateway with the keys that both files share, which the judge is not."""
+        shared = ExperimentSpec.model_fields.keys() - {"judge"}
+        common = {name: getattr(self, name) for name in shared if hasattr(self, name)}
         if self.grid is not None:
             del common["policies"]
         incumbent = self.incumbent or next(iter(self.policies or expand(self.grid)))

@@ -25,7 +25,7 @@ CASES = [*SPACES, *RUNS]
 TRUSTING = {
     "balance": {"imbalance_nats", "expected_second", "imbalance_line"},  # of counts; tested beside them
     "betting": {"increments_at"},  # of a threshold checked before; its forecasts are checked
-    "bradley_terry": {"logistic", "differences", "laplacian"},  # arithmetic on arrays checked before
+    "bradley_terry": {"logistic", "differences", "laplacian", "log_evidence"},  # of arrays checked before
     "certificate": {"certificate"},  # takes records of the core only
     "checks": "the checks themselves, met through everything else",
     "draws": {"information_below"},  # arithmetic on logits of the core
@@ -33,6 +33,7 @@ TRUSTING = {
     "failing": {"failing_nats", "failing_line"},  # of counts; tested beside them
     "forecast": {"chance_preferred"},  # takes a `Fit` only
     "fragility": {"fragile_count"},  # takes a certificate of the core
+    "guardrails": {"Contrast", "checked_pairs", "in_steps", "mean_numbers", "tripping_nats"},  # beside them
     "holdback": {"replay_watch"},  # takes a log read back and a `Holdback`
     "last_look": {"with_last_look"},  # of a tally and a design
     "lines": {"keeps_half", "last_look_nano_nats"},  # of a checked promise, and of a checked number

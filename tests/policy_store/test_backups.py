@@ -141,7 +141,6 @@ async def test_everything_is_in_force_elsewhere(
     """Under another prefix, and on a cluster in other slots, the store holds what it held."""
     await busy(store)
     keys = redis.names.experiment(NAME)
-    await redis.set(keys.generation(1).look, "a secret")
     await redis.hset(keys.judging, "spent", 3)
     await redis.hset(keys.generation(1).guards, "pairs", 3)
     before = await content(redis)
