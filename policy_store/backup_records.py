@@ -82,7 +82,8 @@ def deciding_keys(keys: ExperimentKeys, control: Mapping[str, str]) -> list[str]
     found = [keys.control, keys.events, keys.usage, keys.contents, keys.archived, keys.judging]
     for own, policies in ledgers(keys, control):
         found += [own.counts, own.forecasts, own.log, own.guards, own.waiting, own.held, own.replaceable]
-        found += _queues(own, policies)
+        for pair in combinations(range(policies), 2):
+            found += own.queues(*pair)
     return found
 
 
@@ -92,8 +93,3 @@ def ledgers(keys: ExperimentKeys, control: Mapping[str, str]) -> Iterator[tuple[
         if (match := _POLICIES.fullmatch(field)) is not None:
             for informs in (None, *Role):
                 yield keys.generation(int(match[1]), informs), int(policies)
-
-
-def _queues(own: GenerationKeys, policies: int) -> Iterator[str]:
-    for pair in combinations(range(policies), 2):
-        yield from own.queues(*pair)

@@ -28,7 +28,10 @@ def with_incumbent(text: str, experiment: str, policy: str) -> str:
     if place is None:
         raise _unwritable(experiment)
     start, end = place.start_mark, place.end_mark
-    changed = text[: start.index] + _written(policy, place.style) + text[end.index :]
+    # A policy's name needs no escaping; it is quoted like the name that it replaces.
+    quote = "" if read_source(policy).data == policy else '"'
+    quote = place.style if place.style in _QUOTES else quote
+    changed = f"{text[: start.index]}{quote}{policy}{quote}{text[end.index :]}"
     before["experiments"][experiment]["incumbent"] = policy
     with suppress(yaml.YAMLError):
         if read_source(changed).data == before:
@@ -45,13 +48,6 @@ def _place(node: yaml.Node | None, path: tuple[str, ...]) -> yaml.ScalarNode | N
             return None
         node = found[1]
     return node if isinstance(node, yaml.ScalarNode) else None
-
-
-def _written(policy: str, style: str | None) -> str:
-    """A policy's name (which needs no escaping), quoted like the name that it replaces."""
-    if style in _QUOTES:
-        return f"{style}{policy}{style}"
-    return policy if read_source(policy).data == policy else f'"{policy}"'
 
 
 def _unwritable(experiment: str, line: int | None = None) -> ConfigError:

@@ -15,10 +15,6 @@ DEFAULT_QUESTION: Final = "Which answer serves the user better?"
 _LONGEST_VERDICT: Final = 1000  # tokens
 
 
-def _judging() -> PolicyParams:
-    return PolicyParams(temperature=0.0, max_tokens=_LONGEST_VERDICT)
-
-
 class LiveJudgeSpec(Section):
     """A model that says which of two policies' answers to a request is better, in both orders."""
 
@@ -31,7 +27,7 @@ class LiveJudgeSpec(Section):
         f"`messages`, `metadata` and `user_message`. Without it: {DEFAULT_QUESTION}",
     )
     params: PolicyParams = Field(
-        default_factory=_judging,
+        default_factory=lambda: PolicyParams(temperature=0.0, max_tokens=_LONGEST_VERDICT),
         description="Sampling fields of the judge. By default a temperature of 0 and at most "
         f"{_LONGEST_VERDICT} tokens.",
     )

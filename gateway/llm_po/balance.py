@@ -40,6 +40,12 @@ class Reported(NamedTuple):
     first: int
     second: int
 
+    def log_ratio(self, ratio: float) -> float:
+        """Log of the likelihood ratio of one ratio of reporting against the tolerance."""
+        chance, first, second = self
+        fewer = math.log((TOLERANCE * chance + 1 - chance) / (ratio * chance + 1 - chance))
+        return second * math.log(ratio / TOLERANCE) + (first + second) * fewer
+
 
 def imbalance_nats(reported: Sequence[Reported]) -> float:
     """Evidence that the reports of a pair come more often for one side than the tolerance allows, in nats.
@@ -53,7 +59,7 @@ def imbalance_nats(reported: Sequence[Reported]) -> float:
         whole_number(each.first, "first", 0)
         whole_number(each.second, "second", 0)
     turned = [Reported(1 - each.chance, each.second, each.first) for each in reported]
-    logs = [sum(_log_ratio(each, ratio) for each in side) for side in (reported, turned) for ratio in _RATIOS]
+    logs = [sum(each.log_ratio(ratio) for each in side) for side in (reported, turned) for ratio in _RATIOS]
     top = max(logs)
     return top + math.log(sum(math.exp(each - top) for each in logs) / len(logs))
 
@@ -66,10 +72,3 @@ def imbalance_line(pairs: int) -> float:
 def expected_second(reported: Iterable[Reported]) -> float:
     """How many of the reports would be of the second side if both were reported alike."""
     return sum(each.chance * (each.first + each.second) for each in reported)
-
-
-def _log_ratio(reported: Reported, ratio: float) -> float:
-    """Log of the likelihood ratio of one ratio of reporting against the tolerance."""
-    chance, first, second = reported
-    fewer = math.log((TOLERANCE * chance + 1 - chance) / (ratio * chance + 1 - chance))
-    return second * math.log(ratio / TOLERANCE) + (first + second) * fewer

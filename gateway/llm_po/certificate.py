@@ -156,7 +156,7 @@ def certificate(
         "policies_ever": design.ever,
         "stopping": design.stopping,
         "guarantee": GUARANTEES[design.stopping],
-        "assumption": _assumption(reached, design),
+        "assumption": _assumed(reached, design) + (ASSUMPTION_LAST_LOOK if reached.by_last_look else ""),
         **({} if design.last_look is None else {"last_look": _look(design.last_look, reached)}),
         **_promised(tally, design),
         **_structure(tally, design),
@@ -269,11 +269,6 @@ def _structure(tally: Tally, design: Design) -> dict[str, Any]:
 def _look(uniform: float, reached: Verdict) -> dict[str, Any]:
     """The number of the last look, and whether the decision is due to it."""
     return {"uniform": uniform, "decided": reached.by_last_look}
-
-
-def _assumption(reached: Verdict, design: Design) -> str:
-    said = _assumed(reached, design)
-    return said + ASSUMPTION_LAST_LOOK if reached.by_last_look else said
 
 
 def _assumed(reached: Verdict, design: Design) -> str:

@@ -53,6 +53,34 @@ class _Behind:
     chance: FloatArray
     forecast: FloatArray
 
+    @property
+    def chance_not_best(self) -> FloatArray:
+        """Posterior probability that some policy is preferred to each, shape (R, K), from that of every pair.
+
+        The logits of a policy against its rivals are taken to be normal and, sharing its score, correlated by
+        one half: given what they share they are independent, and that is integrated over.
+        """
+        bounded = np.clip(self.chance, _LEAST_CHANCE, 1 - _LEAST_CHANCE)
+        odds = _SHARED_SPREAD * (np.log1p(-bounded) - np.log(bounded))
+        everyone = np.arange(self.chance.shape[1])
+        odds[:, everyone, everyone] = np.inf
+        not_best = np.zeros(self.chance.shape[:2])
+        for node, weight in zip(_NODES, _NODE_WEIGHTS, strict=True):
+            not_best -= weight * np.expm1(-np.logaddexp(0.0, -odds - _LOGISTIC_SCALE * node).sum(axis=2))
+        return not_best
+
+    @property
+    def forecast_if_not_best(self) -> FloatArray:
+        """Posterior mean of P(j preferred to k) if some policy is preferred to j, shape (R, K, K).
+
+        That j is the best is taken to tell of P(j preferred to k) only that j is ahead of k.
+        """
+        not_best = self.chance_not_best[:, :, None]
+        is_behind = np.divide(self.chance, not_best, out=np.ones_like(self.chance), where=not_best > 0)
+        is_behind = np.minimum(is_behind, 1.0)
+        ahead = 1 - self.forecast.swapaxes(1, 2)
+        return np.asarray(is_behind * self.forecast + (1 - is_behind) * ahead)
+
 
 def forecasts(fit: Fit, epsilon: float, *, over_rivals: bool) -> FloatArray:
     """Forecasts of P(row preferred to column) for the bets against each row, shape (R, K, K).
@@ -67,35 +95,7 @@ def forecasts(fit: Fit, epsilon: float, *, over_rivals: bool) -> FloatArray:
         DesignError: If epsilon is no margin.
     """
     checked_epsilon(epsilon)
-    return _if_not_the_best(_behind(fit, 0.5)) if over_rivals else _behind(fit, 0.5 + epsilon).forecast
-
-
-def _if_not_the_best(behind: _Behind) -> FloatArray:
-    """Posterior mean of P(j preferred to k) if some policy is preferred to j.
-
-    That j is the best is taken to tell of P(j preferred to k) only that j is ahead of k.
-    """
-    not_best = _chance_not_best(behind.chance)[:, :, None]
-    is_behind = np.divide(behind.chance, not_best, out=np.ones_like(behind.chance), where=not_best > 0)
-    is_behind = np.minimum(is_behind, 1.0)
-    ahead = 1 - behind.forecast.swapaxes(1, 2)
-    return np.asarray(is_behind * behind.forecast + (1 - is_behind) * ahead)
-
-
-def _chance_not_best(behind: FloatArray) -> FloatArray:
-    """Posterior probability that some policy is preferred to each, shape (R, K), from that of every pair.
-
-    The logits of a policy against its rivals are taken to be normal and, sharing its score, correlated by
-    one half: given what they share they are independent, and that is integrated over.
-    """
-    bounded = np.clip(behind, _LEAST_CHANCE, 1 - _LEAST_CHANCE)
-    odds = _SHARED_SPREAD * (np.log1p(-bounded) - np.log(bounded))
-    everyone = np.arange(behind.shape[1])
-    odds[:, everyone, everyone] = np.inf
-    not_best = np.zeros(behind.shape[:2])
-    for node, weight in zip(_NODES, _NODE_WEIGHTS, strict=True):
-        not_best -= weight * np.expm1(-np.logaddexp(0.0, -odds - _LOGISTIC_SCALE * node).sum(axis=2))
-    return not_best
+    return _behind(fit, 0.5).forecast_if_not_best if over_rivals else _behind(fit, 0.5 + epsilon).forecast
 
 
 def _behind(fit: Fit, threshold: float) -> _Behind:

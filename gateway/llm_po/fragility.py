@@ -162,7 +162,11 @@ class Contributions:
         pair = (comparison.first, comparison.second)
         for row, rival, place in ((*pair, at), (*reversed(pair), at + 2)):
             if row != self._champion:
-                self._add(row, self._contribution(rival, full[place], half[place]), comparison)
+                amount = self._contribution(rival, full[place], half[place])
+                if amount > 0:
+                    self._by_comparison[row].append(amount)
+                    for voter in _voters_of(comparison):
+                        self._by_voter[row][voter] += amount
 
     def found(self) -> Least:
         """The least number of comparisons, and of voters, over all rivals."""
@@ -193,13 +197,6 @@ class Contributions:
         if rival == self._champion:
             return full
         return max(full, half) if self._is_best else 0
-
-    def _add(self, row: int, amount: int, comparison: VotedComparison) -> None:
-        if amount <= 0:
-            return
-        self._by_comparison[row].append(amount)
-        for voter in _voters_of(comparison):
-            self._by_voter[row][voter] += amount
 
     def _increments(self, first: int, second: int | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
         known = self._known.get((first, second))
@@ -252,20 +249,18 @@ def _voters_of(comparison: VotedComparison) -> set[str]:
 
 def _line_of(certificate: Mapping[str, Any]) -> int:
     """The line that the decision reached: the lower one if the last look decided."""
-    line, look = _usual_line_of(certificate), certificate.get("last_look")
-    if look is None or not look["decided"]:
-        return line
-    return last_look_nano_nats(line / NANO, look["uniform"])
-
-
-def _usual_line_of(certificate: Mapping[str, Any]) -> int:
     delta, policies = certificate["delta"], len(certificate["wins"])
     ever = certificate.get("policies_ever") or policies
     if certificate["epsilon"] == 0:
-        return elimination_nano_nats(delta)
-    if keeps_half(certificate.get("promise", UNSTATED_PROMISE)):
-        return best_nano_nats(delta, ever - policies)
-    return no_worse_nano_nats(delta, ever, ever - policies)
+        line = elimination_nano_nats(delta)
+    elif keeps_half(certificate.get("promise", UNSTATED_PROMISE)):
+        line = best_nano_nats(delta, ever - policies)
+    else:
+        line = no_worse_nano_nats(delta, ever, ever - policies)
+    look = certificate.get("last_look")
+    if look is None or not look["decided"]:
+        return line
+    return last_look_nano_nats(line / NANO, look["uniform"])
 
 
 def _fewest(amounts: Iterable[int | Fraction], spare: int, *, reaches: bool = False) -> int | None:

@@ -107,11 +107,7 @@ def _no_worse(wins: IntArray, design: Design, threshold: Threshold) -> Verdict |
 def _line(comparisons: int, design: Design, threshold: Threshold) -> float:
     """The part of the threshold that all policies share."""
     needed = elimination_threshold(design.delta) if design.epsilon == 0 else design.no_worse_nats
-    return needed + (_growth(comparisons) if threshold == "customary" else 0.0)
-
-
-def _growth(comparisons: int) -> float:
-    return math.log(1 + math.log(max(comparisons, 1)))
+    return needed + (math.log(1 + math.log(max(comparisons, 1))) if threshold == "customary" else 0.0)
 
 
 def loser_nats(wins: IntArray, threshold: Threshold) -> FloatArray:

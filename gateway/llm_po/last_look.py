@@ -37,21 +37,18 @@ def with_last_look(
     """
     if reached is None or reached.kind != "inconclusive" or design.last_look is None:
         return reached
-    line = last_look_nano_nats(_line_nats(design), design.last_look)
+    needed = elimination_threshold(design.delta) if design.epsilon == 0 else design.no_worse_nats
+    line = last_look_nano_nats(needed, design.last_look)
     least = _least_evidence(tally, design)
     certified = np.asarray(least >= line)
     if fit is not None and design.assumes_winner:
         for policy in np.flatnonzero(certified).tolist():
             certified[policy] = doubts(fit, policy, design.epsilon).size == 0
-    chosen = champion if _is_one_of(certified, champion) else _chosen(certified, least, design)
-    if not isinstance(chosen, int):
+    chosen = _chosen(champion, certified, least, design)
+    if chosen is None:
         return reached
     kind: Kind = "winner" if design.epsilon == 0 else "no_worse"
     return Verdict(kind, chosen, int(least[chosen]) / NANO, line / NANO, by_last_look=True)
-
-
-def _line_nats(design: Design) -> float:
-    return elimination_threshold(design.delta) if design.epsilon == 0 else design.no_worse_nats
 
 
 def _least_evidence(tally: Tally, design: Design) -> IntArray:
@@ -73,11 +70,9 @@ def _least_evidence(tally: Tally, design: Design) -> IntArray:
     return np.where(tally.eliminated, _INTS.min, others.min(axis=1))
 
 
-def _is_one_of(certified: BoolArray, champion: object) -> bool:
-    return isinstance(champion, int) and 0 <= champion < certified.size and bool(certified[champion])
-
-
-def _chosen(certified: BoolArray, least: IntArray, design: Design) -> int | None:
+def _chosen(champion: object, certified: BoolArray, least: IntArray, design: Design) -> int | None:
+    if isinstance(champion, int) and 0 <= champion < certified.size and certified[champion]:
+        return champion
     if design.epsilon > 0:
         return cheapest(certified, design)
     return int(np.where(certified, least, _INTS.min).argmax()) if certified.any() else None

@@ -54,15 +54,13 @@ class LlmJudge(Judge):
     async def _ask(
         self, draw: int, task: Task, one: tuple[str, ModelReply], other: tuple[str, ModelReply]
     ) -> str:
+        spec = self._spec
+
+        def payload() -> dict[str, Any]:
+            reference = None if spec.target is None else " | ".join(task.accepted(spec.target))
+            messages = judge_messages(spec.question, task.as_text(), one[1].text, other[1].text, reference)
+            return {"messages": messages, **spec.params.request_fields()}
+
         # A judge that samples is asked anew for each comparison, like policies that sample.
         key = ("judge", task.index, one[0], other[0], draw)
-        reply = await self._answers.get(
-            key, self._target, lambda: self._payload(task, one[1].text, other[1].text)
-        )
-        return reply.text
-
-    def _payload(self, task: Task, one: str, other: str) -> dict[str, Any]:
-        target = self._spec.target
-        reference = None if target is None else " | ".join(task.accepted(target))
-        messages = judge_messages(self._spec.question, task.as_text(), one, other, reference)
-        return {"messages": messages, **self._spec.params.request_fields()}
+        return (await self._answers.get(key, self._target, payload)).text

@@ -42,7 +42,11 @@ class Substance:
 
     def take_block(self, block: bytes) -> None:
         """Take in the events of one block of a streamed answer; what is not JSON says nothing."""
-        for event in _events(block):
+        for payload in payloads(block):
+            try:
+                event = parsed(payload)
+            except ValueError:
+                continue
             self._take_part(event)
 
     @property
@@ -130,14 +134,6 @@ _TAKERS: Final[Mapping[str, Callable[[Substance, Mapping[str, Any]], None]]] = {
     MESSAGES.name: Substance.take_message,
     RESPONSES.name: Substance.take_response,
 }
-
-
-def _events(block: bytes) -> Iterator[Any]:
-    for payload in payloads(block):
-        try:
-            yield parsed(payload)
-        except ValueError:
-            continue
 
 
 def _objects(found: Any) -> Iterator[dict[str, Any]]:

@@ -156,10 +156,6 @@ def _chat_item(message: Mapping[str, Any]) -> Item:
     return _item(_role(message), message.get("content"), [*called, message.get("function_call")])
 
 
-def _chat(payload: Mapping[str, Any]) -> Iterator[Item]:
-    return (_chat_item(message) for message in payload["messages"] if isinstance(message, dict))
-
-
 def _chat_answer(answer: Mapping[str, Any]) -> Iterator[Item]:
     choices = answer.get("choices")
     for choice in choices if isinstance(choices, list) else []:
@@ -178,10 +174,6 @@ def _messages(payload: Mapping[str, Any]) -> Iterator[Item]:
                 isinstance(block, dict) and block.get("type") == "tool_result" for block in blocks
             )
             yield _item(Author.TOOL if is_result else _role(message), content)
-
-
-def _messages_answer(answer: Mapping[str, Any]) -> Iterator[Item]:
-    yield _item(Author.ASSISTANT, answer.get("content"))
 
 
 def _response_items(items: Any) -> Iterator[Item]:
@@ -205,19 +197,15 @@ def _responses(payload: Mapping[str, Any]) -> Iterator[Item]:
     yield from _response_items(given)
 
 
-def _responses_answer(answer: Mapping[str, Any]) -> Iterator[Item]:
-    return _response_items(answer.get("output"))
-
-
 _NO_TEXT: Final = Item(Author.OTHER, "")
 _Reader = Callable[[Mapping[str, Any]], Iterator[Item]]
 _READERS: Final[Mapping[str, _Reader]] = {
-    CHAT.name: _chat,
+    CHAT.name: lambda payload: (_chat_item(each) for each in payload["messages"] if isinstance(each, dict)),
     MESSAGES.name: _messages,
     RESPONSES.name: _responses,
 }
 _ANSWERS: Final[Mapping[str, _Reader]] = {
     CHAT.name: _chat_answer,
-    MESSAGES.name: _messages_answer,
-    RESPONSES.name: _responses_answer,
+    MESSAGES.name: lambda answer: iter([_item(Author.ASSISTANT, answer.get("content"))]),
+    RESPONSES.name: lambda answer: _response_items(answer.get("output")),
 }

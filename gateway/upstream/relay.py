@@ -211,7 +211,10 @@ class _RelayedStream(AnswerStream):
             return block
         if reader.failure is not None:
             raise reader.failure()
-        await self._finish()
+        if not self._answer.is_at_end:  # read, so that the connection can be used again
+            with suppress(Exception):  # the answer is complete
+                async with asyncio.timeout(_LINGER_SECONDS):
+                    await self._answer.some()
         return b""
 
     @override
@@ -242,14 +245,6 @@ class _RelayedStream(AnswerStream):
                 raise
             raise _broken_off(error) from error
         return reader.end(self._cutter.rest())
-
-    async def _finish(self) -> None:
-        """Read the end of the body, so that the connection can be used again."""
-        if self._answer.is_at_end:
-            return
-        with suppress(Exception):  # the answer is complete
-            async with asyncio.timeout(_LINGER_SECONDS):
-                await self._answer.some()
 
 
 def _make_destination(target: ModelTarget, surface: Surface, timeouts: Timeouts) -> Destination:

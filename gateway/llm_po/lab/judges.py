@@ -46,12 +46,12 @@ class SimulatedJudge:
     def counts(self, preferences: FloatArray, rng: np.random.Generator) -> FloatArray:
         """Its comparisons, shape (R, K, K), given the users' preferences in each run, of that shape."""
         upper = np.triu(np.ones(preferences.shape[1:]), 1)
-        said = self._anywhere(preferences, rng) if self.errs == "anywhere" else self._close(preferences, rng)
+        if self.errs == "anywhere":
+            said = np.where(rng.random(preferences.shape) < self.agreement, preferences, 1 - preferences)
+        else:
+            said = self._close(preferences, rng)
         wins = rng.binomial(self.per_pair, said) * upper
         return np.asarray(wins + ((self.per_pair - wins) * upper).swapaxes(1, 2))
-
-    def _anywhere(self, preferences: FloatArray, rng: np.random.Generator) -> FloatArray:
-        return np.where(rng.random(preferences.shape) < self.agreement, preferences, 1 - preferences)
 
     def _close(self, preferences: FloatArray, rng: np.random.Generator) -> FloatArray:
         logits = np.log(preferences) - np.log1p(-preferences)

@@ -133,11 +133,18 @@ class _Batch:
         self._looks = 1 - rng.spawn(1)[0].random(runs) if trial.last_look else np.zeros(runs)
 
     def run(self) -> list[RunEnding]:
-        """Advance until every run has ended."""
+        """Advance until every run has ended; runs that reached a verdict are dropped."""
         endings: list[RunEnding] = []
         while self._orders.size:
             self._recorder.note(self._ledgers, self._design)
-            endings += self._leave()
+            leaving = np.zeros(self._orders.shape[0], dtype=np.bool_)
+            for run in np.flatnonzero(self._candidates()):
+                reached = self._verdict(int(run))
+                if reached is not None:
+                    leaving[run] = True
+                    endings.append(self._ending(int(run), reached))
+            if leaving.any():
+                self._keep(~leaving)
             if self._orders.size:
                 self._advance()
         return endings
@@ -235,19 +242,6 @@ class _Batch:
             return self._alone
         preferences = self._trial.world.preferences[self._orders[:, :, None], self._orders[:, None, :]]
         return informed([judge.counts(preferences, self._rng) for judge in self._trial.judges], self._alone)
-
-    def _leave(self) -> list[RunEnding]:
-        """Endings of the runs that reached a verdict; these runs are dropped."""
-        leaving = np.zeros(self._orders.shape[0], dtype=np.bool_)
-        endings = []
-        for run in np.flatnonzero(self._candidates()):
-            reached = self._verdict(int(run))
-            if reached is not None:
-                leaving[run] = True
-                endings.append(self._ending(int(run), reached))
-        if leaving.any():
-            self._keep(~leaving)
-        return endings
 
     def _candidates(self) -> BoolArray:
         ledgers = self._ledgers

@@ -13,7 +13,7 @@ comparisons from piling up on one pair (docs/decisions/0022-structured-sampling.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -85,23 +85,13 @@ def aim(situation: Situation, features: Features, rng: np.random.Generator, star
         margin=max(margin_logits(design.epsilon), _SMALLEST_GAP),
         costs=situation.prices[0] + np.eye(features.policies),
         tolerance=_TOLERANCE,
-        start=None if start is None else _pooled(start.solution, scores.size // features.policies),
+        # A draw is equally near to each of the last draws. In measurements, starting each from the last draw
+        # of the same number took up to 2.4 times the steps (docs/decisions/0022-structured-sampling.md).
+        start=None if start is None else start.solution.pooled(scores.size // features.policies),
         most_iterations=_MOST_ITERATIONS,
     )
     mean = solved.proportions.reshape(*scores.shape[:2], *solved.weights.shape[1:]).mean(axis=1)
     return Aim(posterior, solved, _explored(mean, situation.wins, features))
-
-
-def _pooled(solution: Solution, problems: int) -> Solution:
-    """One start for every problem: the mean of the solutions of the last refresh.
-
-    A draw is equally near to each of the last draws. In measurements, starting each from the last draw of
-    the same number took up to 2.4 times the steps (docs/decisions/0022-structured-sampling.md).
-    """
-    weights, rivals = (each.mean(axis=0, keepdims=True) for each in (solution.weights, solution.rivals))
-    return replace(
-        solution, weights=np.repeat(weights, problems, axis=0), rivals=np.repeat(rivals, problems, axis=0)
-    )
 
 
 def shares_due(aimed: Aim, wins: IntArray, draws: int) -> FloatArray:

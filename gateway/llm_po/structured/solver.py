@@ -25,7 +25,7 @@ zero diagonal; a sum "over pairs" counts each once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
 import numpy as np
@@ -84,6 +84,13 @@ class Solution:
     def proportions(self) -> FloatArray:
         """Share of the comparisons of each pair, shape (R, K, K), symmetric; sums to 1 over pairs."""
         return np.asarray(self.weights / (self.weights.sum(axis=(1, 2), keepdims=True) / 2))
+
+    def pooled(self, problems: int) -> Solution:
+        """One start for every one of so many problems: the mean of these solutions."""
+        weights, rivals = (each.mean(axis=0, keepdims=True) for each in (self.weights, self.rivals))
+        return replace(
+            self, weights=np.repeat(weights, problems, axis=0), rivals=np.repeat(rivals, problems, axis=0)
+        )
 
 
 def solve(
