@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from html import escape
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 from urllib.parse import parse_qsl
 
 import orjson
@@ -90,12 +90,17 @@ def feedback_link_routes(desk: FeedbackDesk, links: FeedbackLinks, clock: Callab
         """Make a link by which a user can give this feedback without an API key."""
         caller, fields = await desk.open(request)
         with desk.refusals_told():
-            lifetime = _lifetime(fields.pop(_LIFETIME, None))
+            lifetime = fields.pop(_LIFETIME, None)
+            is_count = isinstance(lifetime, int) and not isinstance(lifetime, bool) and lifetime >= 1
+            if lifetime is not None and not is_count:
+                raise invalid(f'"{_LIFETIME}" must be a number of seconds, at least 1.', param=_LIFETIME)
         feedback, most_seconds = await desk.linkable(caller, fields)
-        seconds = most_seconds if lifetime is None else min(lifetime, most_seconds)
-        link = _link(feedback, int(clock() + seconds))
+        expires_at = int(clock() + (most_seconds if lifetime is None else min(lifetime, most_seconds)))
+        value = "" if feedback.value is None else orjson.dumps(feedback.value).decode()
+        preferred = "" if feedback.preferred is None else str(feedback.preferred)
+        link = FeedbackLink(feedback.response_id, expires_at, feedback.signal or "", value, preferred)
         path = f"{LINK_PATH}?{links.signed(link)}"
-        return LinkMade(url=str(request.base_url).rstrip("/") + path, path=path, expires_at=link.expires_at)
+        return LinkMade(url=str(request.base_url).rstrip("/") + path, path=path, expires_at=expires_at)
 
     @router.get(LINK_PATH, response_class=HTMLResponse)
     async def show_link(request: Request) -> Response:
@@ -123,7 +128,7 @@ def feedback_link_routes(desk: FeedbackDesk, links: FeedbackLinks, clock: Callab
             link = links.open(request.query_params, clock())
             said = link.value
             if link.signal and not said and needs_value(link.signal):
-                said = _said(await _small_body(request))
+                said = await _said(request)
             return _feedback(link, said)
 
     return router
@@ -141,18 +146,6 @@ def _refused(request: Request, error: GatewayError) -> Response:
     return _page(str(error), status=error_reply(error).status)
 
 
-def _lifetime(seconds: Any) -> int | None:
-    if seconds is None or (isinstance(seconds, int) and not isinstance(seconds, bool) and seconds >= 1):
-        return seconds
-    raise invalid(f'"{_LIFETIME}" must be a number of seconds, at least 1.', param=_LIFETIME)
-
-
-def _link(feedback: Feedback, expires_at: int) -> FeedbackLink:
-    value = "" if feedback.value is None else orjson.dumps(feedback.value).decode()
-    preferred = "" if feedback.preferred is None else str(feedback.preferred)
-    return FeedbackLink(feedback.response_id, expires_at, feedback.signal or "", value, preferred)
-
-
 def _feedback(link: FeedbackLink, said: str) -> Feedback:
     """The report of a link, with the value it has or the user gave. Raises InvalidFeedbackError."""
     if link.preferred:
@@ -167,7 +160,8 @@ def _feedback(link: FeedbackLink, said: str) -> Feedback:
     return Feedback(link.response_id, link.signal, value)
 
 
-async def _small_body(request: Request) -> bytes:
+async def _said(request: Request) -> str:
+    """The `value` in a form or in a JSON object; empty if there is none. Raises BodyTooLargeError."""
     body = b""
     async for part in request.stream():
         body += part
@@ -175,11 +169,6 @@ async def _small_body(request: Request) -> bytes:
             raise BodyTooLargeError(
                 f"The body of the request is larger than {_MOST_BYTES} bytes.", code="request_too_large"
             )
-    return body
-
-
-def _said(body: bytes) -> str:
-    """The `value` in a form or in a JSON object; empty if there is none."""
     try:
         fields = orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -6,6 +6,7 @@ Unknown fields are passed on to providers that may know them, unless they are am
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import NoneType
 from typing import Any, Final
 
@@ -42,12 +43,8 @@ def check_fields(kind: SurfaceName, request: Request) -> None:
     for name in request:
         if name in types:
             _require(isinstance(request[name], types[name][0]), name, types[name][1])
-    _CHECKS[kind](request)
-
-
-def _check_chat(request: Request) -> None:
-    _check_messages(request.get("messages"))
-    _check_common(request)
+    for check in _CHECKS[kind]:
+        check(request)
 
 
 def _check_responses(request: Request) -> None:
@@ -63,30 +60,27 @@ def _check_responses(request: Request) -> None:
         "background",
         "absent, because the gateway does not keep answers for later",
     )
-    _check_common(request)
 
 
-def _check_completions(request: Request) -> None:
-    _require(isinstance(request.get("prompt"), str | list), "prompt", "a string or a list")
-    _check_common(request)
+def _check_texts(request: Request, name: str) -> None:
+    _require(isinstance(request.get(name), str | list), name, "a string or a list")
 
 
 def _check_embeddings(request: Request) -> None:
-    _require(isinstance(request.get("input"), str | list), "input", "a string or a list")
+    _check_texts(request, "input")
     _require(not request.get("stream"), "stream", "absent, because embeddings are not streamed")
 
 
 def _check_anthropic(request: Request) -> None:
-    _check_messages(request.get("messages"))
     most = request.get("max_tokens")
     _require(_is_count(most), "max_tokens", "an integer of at least 1")
     system = request.get("system")
     is_blocks = isinstance(system, list) and all(isinstance(block, dict) for block in system)
     _require(isinstance(system, str | None) or is_blocks, "system", "a string or a list of objects")
-    _check_common(request)
 
 
-def _check_messages(messages: Any) -> None:
+def _check_messages(request: Request) -> None:
+    messages = request.get("messages")
     if not isinstance(messages, list) or not messages:
         raise _invalid("messages", "a list of at least one message")
     for index, message in enumerate(messages):
@@ -151,10 +145,10 @@ _TYPES: Final[Mapping[SurfaceName, Mapping[str, tuple[tuple[type, ...], str]]]] 
     "embeddings": {},
     "messages": _OF_ALL,
 }
-_CHECKS: Final[Mapping[SurfaceName, Callable[[Request], None]]] = {
-    "chat": _check_chat,
-    "responses": _check_responses,
-    "completions": _check_completions,
-    "embeddings": _check_embeddings,
-    "messages": _check_anthropic,
+_CHECKS: Final[Mapping[SurfaceName, tuple[Callable[[Request], None], ...]]] = {
+    "chat": (_check_messages, _check_common),
+    "responses": (_check_responses, _check_common),
+    "completions": (partial(_check_texts, name="prompt"), _check_common),
+    "embeddings": (_check_embeddings,),
+    "messages": (_check_messages, _check_anthropic, _check_common),
 }

@@ -57,18 +57,16 @@ class LoopbackHosts:
                 )
 
     def _is_ours(self, host: str) -> bool:
-        name = _name(host.lower())
+        """Whether a host, with a port or without, is one of ours; a text that is no host is not."""
+        name = host.lower()
+        before_port, colon, port = name.rpartition(":")
+        if colon and not name.endswith("]"):
+            name = before_port if port.isdecimal() and port.isascii() else ""
+        if name.startswith("[") and name.endswith("]"):
+            name = name[1:-1]  # an IPv6 address
+        elif ":" in name:
+            name = ""
         return name in self._others or is_loopback(name)
-
-
-def _name(host: str) -> str:
-    """A host without its port: `::1` for `[::1]:8080`. A text that is no host becomes empty."""
-    name, colon, port = host.rpartition(":")
-    if colon and not host.endswith("]"):
-        host = name if port.isdecimal() and port.isascii() else ""
-    if host.startswith("[") and host.endswith("]"):
-        return host[1:-1]
-    return "" if ":" in host else host
 
 
 @lru_cache(maxsize=256)

@@ -270,8 +270,13 @@ class _Reply:
 
     async def _pass_on(self, answer: Answer, caller: Caller, sent: CallerHeaders) -> None:
         headers: RawHeaders = (*self._named(answer, caller, sent), *joined(self._limits, answer.headers))
-        if caller.is_admin:
-            headers = (*headers, *_attribution(answer))
+        if caller.is_admin:  # admins learn who answered, and why the first respondent did not
+            attribution = (
+                (POLICY_HEADER, ",".join(answer.policies)),
+                (MODEL_HEADER, ",".join(answer.models)),
+                (FALLBACK_HEADER, answer.fallback),
+            )
+            headers = (*headers, *((name, value.encode()) for name, value in attribution if value))
         if isinstance(answer.content, bytes):
             await self._send_whole(answer.content, headers, answer)
         else:
@@ -353,13 +358,3 @@ class _Reply:
 
     def _note_overhead(self, answer: Answer) -> None:
         self._overhead_seconds = self._deps.timer() - self._started - answer.exchange.waited_seconds
-
-
-def _attribution(answer: Answer) -> RawHeaders:
-    """For admins: the policies and models that answered, and why the first respondent did not."""
-    named = (
-        (POLICY_HEADER, ",".join(answer.policies)),
-        (MODEL_HEADER, ",".join(answer.models)),
-        (FALLBACK_HEADER, answer.fallback),
-    )
-    return tuple((name, value.encode()) for name, value in named if value)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Final, Literal
 
 from gateway.access.limits import LimitUse
 from gateway.upstream.base import RawHeaders
+
+_PARTS: Final = (b"limit", b"remaining", b"reset")
 
 
 def limit_headers(
@@ -20,9 +22,19 @@ def limit_headers(
         wire: The wire format, which decides the headers' names.
         now: Unix seconds.
     """
-    if wire == "anthropic":
-        return tuple(pair for each in standings for pair in _anthropic(each, now))
-    return tuple(pair for each in standings for pair in _openai(each))
+    headers: list[tuple[bytes, bytes]] = []
+    for each in standings:
+        unit = each.unit.encode()
+        if wire == "anthropic":
+            names = [b"anthropic-ratelimit-%b-%b" % (unit, part) for part in _PARTS]
+            moment = datetime.fromtimestamp(now, UTC) + timedelta(seconds=each.reset_seconds)
+            reset = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+        else:
+            names = [b"x-ratelimit-%b-%b" % (part, unit) for part in _PARTS]
+            reset = duration(each.reset_seconds)
+        values = b"%d" % each.limit, b"%d" % each.remaining, reset.encode()
+        headers.extend(zip(names, values, strict=True))
+    return tuple(headers)
 
 
 def joined(ours: RawHeaders, others: RawHeaders) -> RawHeaders:
@@ -31,25 +43,6 @@ def joined(ours: RawHeaders, others: RawHeaders) -> RawHeaders:
         return others
     names = {name for name, _ in ours}
     return (*ours, *((name, value) for name, value in others if name.lower() not in names))
-
-
-def _openai(standing: LimitUse) -> RawHeaders:
-    unit = standing.unit.encode()
-    return (
-        (b"x-ratelimit-limit-" + unit, b"%d" % standing.limit),
-        (b"x-ratelimit-remaining-" + unit, b"%d" % standing.remaining),
-        (b"x-ratelimit-reset-" + unit, duration(standing.reset_seconds).encode()),
-    )
-
-
-def _anthropic(standing: LimitUse, now: float) -> RawHeaders:
-    prefix = b"anthropic-ratelimit-" + standing.unit.encode()
-    moment = datetime.fromtimestamp(now, UTC) + timedelta(seconds=standing.reset_seconds)
-    return (
-        (prefix + b"-limit", b"%d" % standing.limit),
-        (prefix + b"-remaining", b"%d" % standing.remaining),
-        (prefix + b"-reset", moment.strftime("%Y-%m-%dT%H:%M:%SZ").encode()),
-    )
 
 
 def duration(seconds: float) -> str:

@@ -93,18 +93,15 @@ class _Archiving:
         """Archive everything that is new."""
         for name in list(dict.fromkeys(chosen)) or await self._store.names():
             for log in await self._store.logs(name):
-                await self._one(name, log)
-
-    async def _one(self, name: str, log: str) -> None:
-        writer = self._writers.get((name, log))
-        if writer is None or not await self._is_last(name, log, writer):
-            writer = await self._begun(name, log)
-        while page := await self._store.entries(name, log, writer.entry):
-            writer.append(page)
-            await self._store.acknowledge(name, log, Archived(writer.entry, writer.digest))
-            self._archived += len(page)
-        if self._keep is not None:
-            self._removed += await self._store.trim(name, log, self._keep)
+                writer = self._writers.get((name, log))
+                if writer is None or not await self._is_last(name, log, writer):
+                    writer = await self._begun(name, log)
+                while page := await self._store.entries(name, log, writer.entry):
+                    writer.append(page)
+                    await self._store.acknowledge(name, log, Archived(writer.entry, writer.digest))
+                    self._archived += len(page)
+                if self._keep is not None:
+                    self._removed += await self._store.trim(name, log, self._keep)
 
     async def _is_last(self, name: str, log: str, writer: ArchiveWriter) -> bool:
         """Whether the store knows this file to its end; not after a restore, or if a call was lost."""

@@ -199,7 +199,10 @@ class BoundedProtocol(DecliningProtocol):
         # Nearly all headers arrive within one small piece; only the size of others is added up.
         is_small = self._begins_in_piece and self._piece <= _SMALL_BYTES
         if not is_small or len(self.headers) > MOST_HEADERS:
-            self._refuse_head(len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers))
+            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            if (fault := self._head_fault(size)) is not None:
+                self._refusal = fault
+                raise _RefusedError
         super().on_headers_complete()
         if self.is_declining:
             self._begun -= 1  # the same request begins a second time
@@ -242,13 +245,6 @@ class BoundedProtocol(DecliningProtocol):
             fault = _TOO_MANY_CONNECTIONS if is_crowded else None
         if fault is not None:
             self._end(fault)
-
-    def _refuse_head(self, size: int) -> None:
-        """Stop the parser if the complete headers are too large."""
-        fault = self._head_fault(size)
-        if fault is not None:
-            self._refusal = fault
-            raise _RefusedError
 
     def _head_fault(self, size: int) -> bytes | None:
         if len(self.url) > URL_BYTES:

@@ -113,7 +113,8 @@ class LogSource:
             GatewayError: If it cannot be read.
         """
         if self.log is not None and is_backup(self.log):
-            return asyncio.run(_backed_up(name, self.log))
+            backup = BackedUpExperiment(BackupFile(self.log), name)
+            return asyncio.run(ExperimentLog(backup).whole(name))
         if self.log is not None:
             try:
                 return self.log.read_bytes().splitlines()
@@ -132,11 +133,6 @@ class LogSource:
         return get_lines(self.url or DEFAULT_URL, experiment_path(name, "/log"), self.api_key)
 
 
-async def _backed_up(name: str, path: Path) -> list[bytes]:
-    log = ExperimentLog(BackedUpExperiment(BackupFile(path), name))
-    return [line async for line in log.lines(name)]
-
-
 async def _stored(name: str, url: str, prefix: str) -> list[bytes]:
     try:
         store = PolicyStore(
@@ -146,7 +142,7 @@ async def _stored(name: str, url: str, prefix: str) -> list[bytes]:
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--redis-url") from error
     try:
-        return [line async for line in ExperimentLog(store).lines(name)]
+        return await ExperimentLog(store).whole(name)
     finally:
         await store.aclose()
 

@@ -42,6 +42,10 @@ class ExperimentLog:
     def __init__(self, store: LogReader) -> None:
         self._store = store
 
+    async def whole(self, name: str) -> list[bytes]:
+        """All `lines` at once. Raises StoreError."""
+        return [line async for line in self.lines(name)]
+
     async def lines(self, name: str) -> AsyncIterator[bytes]:
         """The log of the experiment's current generation, one JSON object a line.
 
