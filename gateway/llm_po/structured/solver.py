@@ -188,11 +188,41 @@ class _Problems:
     def moved(self, weights: FloatArray, slope: FloatArray, ridge: float) -> FloatArray:
         """The weights after a stretched step of the proportions."""
         if ridge > 0:
-            target = _ridge_minimiser(weights**2 * slope, self.costs, ridge)
+            target = self.ridge_minimiser(weights**2 * slope, ridge)
             ratio = np.divide(target, weights, out=np.zeros_like(weights), where=weights > 0)
         else:
             ratio = np.sqrt(slope / self.costs)
         return self.normalised(weights * ratio**_STRETCH)
+
+    def ridge_minimiser(self, pull: FloatArray, ridge: float) -> FloatArray:
+        """Minimiser of `sum pull / u + ridge/2 u^2` over `sum over pairs of costs u = 1`; shape (R, K, K).
+
+        With multiplier nu, 1/u is the positive root of `pull y^3 - nu costs y - ridge`. The sum of costs u is
+        a decreasing convex function of nu, so Newton's method reaches the multiplier from wherever it starts.
+        """
+        pull, costs = pull + _SMALLEST_SHARE * pull.max(axis=(1, 2), keepdims=True), self.costs
+        off = 1 - np.eye(costs.shape[0])
+        nu = (np.sqrt(pull * costs) * off).sum(axis=(1, 2), keepdims=True) ** 2 / 4  # exact without a ridge
+        root = _cubic_root(pull, nu * costs, ridge)
+        for _ in range(_MULTIPLIER_STEPS):
+            excess = (costs / root * off).sum(axis=(1, 2), keepdims=True) / 2 - 1
+            steepness = costs**2 / (root * (3 * pull * root**2 - nu * costs)) * off
+            nu = nu + excess / (steepness.sum(axis=(1, 2), keepdims=True) / 2)
+            root = _cubic_root(pull, nu * costs, ridge)
+            if np.abs(excess).max() < 1e-9:
+                break
+        return np.asarray(off / root)
+
+    def ridge_bound(self, phi: FloatArray, slope: FloatArray, ridge: float) -> FloatArray:
+        """Lower bound of the optimum with a ridge: the better of t = 1 and the t that is best without one."""
+        upper_triangle = np.triu_indices(self.costs.shape[0], 1)
+        pull, cost = slope[:, *upper_triangle], self.costs[upper_triangle]
+        stretched = (pull / cost).max(axis=1) / phi
+        bounds = [
+            2 * phi / t + _projected_minimum(pull / t[:, None] ** 2, cost, ridge)
+            for t in (np.ones_like(phi), stretched)
+        ]
+        return np.maximum(*bounds)
 
     def normalised(self, weights: FloatArray) -> FloatArray:
         """Weights scaled so that cost x weight sums to 1 over pairs; none off the diagonal vanishes."""
@@ -251,7 +281,7 @@ class _State:
         upper, lower = worst, phi**2 / (slope / problems.costs).max(axis=(1, 2))
         if ridge > 0:
             upper = worst + ridge / 4 * (self.weights**2).sum(axis=(1, 2))
-            lower = _ridge_bound(phi, slope, problems.costs, ridge)
+            lower = problems.ridge_bound(phi, slope, ridge)
         self.lower = np.maximum(self.lower, lower)
         better = upper < self.upper
         self.upper = np.where(better, upper, self.upper)
@@ -283,26 +313,6 @@ def _iterate(
     )
 
 
-def _ridge_minimiser(pull: FloatArray, costs: FloatArray, ridge: float) -> FloatArray:
-    """Minimiser of `sum pull / u + ridge/2 u^2` over `sum over pairs of costs u = 1`; shape (R, K, K).
-
-    With multiplier nu, 1/u is the positive root of `pull y^3 - nu costs y - ridge`. The sum of costs u is a
-    decreasing convex function of nu, so Newton's method reaches the multiplier from wherever it starts.
-    """
-    pull = pull + _SMALLEST_SHARE * pull.max(axis=(1, 2), keepdims=True)
-    off = 1 - np.eye(costs.shape[0])
-    nu = (np.sqrt(pull * costs) * off).sum(axis=(1, 2), keepdims=True) ** 2 / 4  # exact without a ridge
-    root = _cubic_root(pull, nu * costs, ridge)
-    for _ in range(_MULTIPLIER_STEPS):
-        excess = (costs / root * off).sum(axis=(1, 2), keepdims=True) / 2 - 1
-        steepness = costs**2 / (root * (3 * pull * root**2 - nu * costs)) * off
-        nu = nu + excess / (steepness.sum(axis=(1, 2), keepdims=True) / 2)
-        root = _cubic_root(pull, nu * costs, ridge)
-        if np.abs(excess).max() < 1e-9:
-            break
-    return np.asarray(off / root)
-
-
 def _cubic_root(cube: FloatArray, line: FloatArray, constant: float) -> FloatArray:
     """Positive root y of `cube y^3 - line y - constant`; Newton from its right, where the cubic is convex."""
     root = np.maximum(np.sqrt(2 * np.maximum(line, 0.0) / cube), np.cbrt(2 * constant / cube))
@@ -310,18 +320,6 @@ def _cubic_root(cube: FloatArray, line: FloatArray, constant: float) -> FloatArr
         square = root * root
         root = (2 * cube * root * square + constant) / (3 * cube * square - line)
     return root
-
-
-def _ridge_bound(phi: FloatArray, slope: FloatArray, costs: FloatArray, ridge: float) -> FloatArray:
-    """Lower bound of the optimum with a ridge: the better of t = 1 and the t that is best without one."""
-    upper_triangle = np.triu_indices(costs.shape[0], 1)
-    pull, cost = slope[:, *upper_triangle], costs[upper_triangle]
-    stretched = (pull / cost).max(axis=1) / phi
-    bounds = [
-        2 * phi / t + _projected_minimum(pull / t[:, None] ** 2, cost, ridge)
-        for t in (np.ones_like(phi), stretched)
-    ]
-    return np.maximum(*bounds)
 
 
 def _projected_minimum(pull: FloatArray, cost: FloatArray, ridge: float) -> FloatArray:
