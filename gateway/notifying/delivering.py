@@ -22,7 +22,7 @@ from gateway.experiments.catalogue import CatalogueHolder
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import WebhookAttempted
 from gateway.notifying.reading import EventPages
-from gateway.notifying.sending import GONE, ReceiverAnswer, Sender, address_digest
+from gateway.notifying.sending import ReceiverAnswer, Sender, address_digest
 from gateway.running.background import stop
 from gateway.running.logs import get_logger
 from policy_store.deliveries import (
@@ -205,7 +205,7 @@ class Deliverer:
 
     async def _deliver(self, name: str, spec: WebhookSpec, fence: int, message: Message) -> None:
         receipt = await self._sender.send(spec, message.id, message.body)
-        outcome = _outcome_of(receipt, message)
+        outcome = receipt.outcome(may_retry=message.attempts < len(WAITS_SECONDS))
         wait = 0.0
         if outcome is DeliveryOutcome.FAILED:
             planned = WAITS_SECONDS[message.attempts] * self._rng.uniform(1 - _JITTER, 1 + _JITTER)
@@ -269,11 +269,3 @@ class Deliverer:
         """Send dead letters with these ids (without any: all) again; returns their number."""
         self.spec(name)
         return await self._deliveries.replay(name, ids)
-
-
-def _outcome_of(receipt: ReceiverAnswer, message: Message) -> DeliveryOutcome:
-    if receipt.is_taken:
-        return DeliveryOutcome.DELIVERED
-    if receipt.status == GONE:
-        return DeliveryOutcome.GONE
-    return DeliveryOutcome.FAILED if message.attempts < len(WAITS_SECONDS) else DeliveryOutcome.GIVEN_UP

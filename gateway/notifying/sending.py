@@ -21,9 +21,10 @@ from yarl import URL
 
 from gateway import __version__
 from gateway.config.webhooks import Receiver
+from policy_store.deliveries import DeliveryOutcome
 
 SENDING_SECONDS: Final = 10.0
-GONE: Final = 410
+_GONE: Final = 410
 _SUCCESSES: Final = range(200, 300)
 _REDIRECTS: Final = range(300, 400)
 
@@ -57,6 +58,14 @@ class ReceiverAnswer:
     def is_taken(self) -> bool:
         """Whether the receiver accepted the request."""
         return not self.reason
+
+    def outcome(self, *, may_retry: bool) -> DeliveryOutcome:
+        """What it means for the message; `may_retry` says whether further attempts are allowed."""
+        if self.is_taken:
+            return DeliveryOutcome.DELIVERED
+        if self.status == _GONE:
+            return DeliveryOutcome.GONE
+        return DeliveryOutcome.FAILED if may_retry else DeliveryOutcome.GIVEN_UP
 
 
 def address_digest(receiver: Receiver) -> str:
