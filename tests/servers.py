@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Final, Protocol
+from typing import Final, Protocol
 
 from policy_store.connect import EmbeddedValkey
 from tests.pace import PATIENCE_SECONDS
@@ -26,8 +26,8 @@ CONFIGURATIONS: Final = Path(__file__).parents[1] / "deploy" / "redis"
 PORTS: Final = range(10_000, 32_768)
 """Below those that the system gives to outgoing connections and to listeners that ask for any port."""
 
-_CLAIMS: Final[list[IO[bytes]]] = []
-"""Open and locked files, one for each port of this process; the system unlocks them when it ends."""
+_CLAIMS: Final[list[int]] = []
+"""Descriptors of locked files, one for each port of this process; the system unlocks them when it ends."""
 
 
 def free_port() -> int:
@@ -35,13 +35,13 @@ def free_port() -> int:
     folder = Path(tempfile.gettempdir()) / f"llmpo-test-ports-{os.getuid()}"
     folder.mkdir(exist_ok=True)
     for port in random.sample(PORTS, len(PORTS)):
-        claim = (folder / str(port)).open("wb")
+        claim = os.open(folder / str(port), os.O_CREAT | os.O_WRONLY)
         with suppress(OSError), socket.socket() as probe:
             fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
             probe.bind(("127.0.0.1", port))
             _CLAIMS.append(claim)
             return port
-        claim.close()
+        os.close(claim)
     raise RuntimeError(f"all ports from {PORTS.start} to {PORTS.stop - 1} are taken")
 
 

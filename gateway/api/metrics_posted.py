@@ -63,12 +63,6 @@ class MetricBody(BaseModel):
     ] = None
 
 
-class MetricBatch(BaseModel):
-    """Several numbers at once."""
-
-    metrics: Annotated[list[MetricBody], Field(min_length=1, max_length=MOST_METRICS)]
-
-
 class MetricAnswer(BaseModel):
     """What became of a number."""
 
@@ -91,7 +85,10 @@ def metric_routes(
 ) -> APIRouter:
     """The route that takes numbers; `admit` gives the caller within the limits of its key."""
     router = APIRouter(prefix="/v1/experiments", tags=["feedback"])
-    schema = {"anyOf": [MetricBody.model_json_schema(), MetricBatch.model_json_schema()]}
+    one = MetricBody.model_json_schema()
+    several = {"type": "array", "items": one, "minItems": 1, "maxItems": MOST_METRICS}
+    batch = {"type": "object", "properties": {"metrics": several}, "required": ["metrics"]}
+    schema = {"anyOf": [one, {**batch, "additionalProperties": False}]}
     body = {"required": True, "content": {"application/json": {"schema": schema}}}
 
     @router.post("/{name}/metrics", openapi_extra={"requestBody": body}, response_model_exclude_none=True)

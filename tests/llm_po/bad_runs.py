@@ -22,7 +22,7 @@ from gateway.llm_po import (
     succession,
     wins,
 )
-from gateway.llm_po.lab import baselines, simulate, traces, trial, worlds
+from gateway.llm_po.lab import baselines, judges, simulate, traces, trial, worlds
 from gateway.llm_po.structured import features, goodness_of_fit, likelihood_ratio, linear
 from tests.llm_po.nonsense import (
     COUNTS,
@@ -309,6 +309,11 @@ RUNS: list[Case] = [
         succession.succeed,
         {"before": STANDING, "delta": 0.05, "sources": [0, 1, 2]},
         {"sources": [[], [0], [0, 0], [0, 7], [0, -1], [0, 1.5], [0, "text"], [0, NAN]]},
+    ),
+    (
+        judges.SimulatedJudge,
+        {"agreement": 0.8},
+        {"agreement": [*NO_NUMBER, -0.1, 1.1], "per_pair": [*NO_WHOLE, 0]},
     ),
     (
         trial.Trial,

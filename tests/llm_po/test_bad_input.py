@@ -41,11 +41,12 @@ TRUSTING = {
     "lab.traces": {"decision_progress"},  # takes ledgers
     "lab.worlds": {"drifted"},  # arithmetic on a world's matrices
     "no_worse": {"against_rivals", "against_best", "line_nats", "line_nano_nats"},  # of a tally and a design
+    "priors": {"informed", "used"},  # of counts that the store kept, and fits of them
     "scalars": "the checks themselves, met through everything else",
     "stakes": {"published_forecasts"},  # takes forecasts of the core and a `Situation`
     "stopping": {"may_conclude", "cheapest", "doubts", "check_promise", "check_look"},
     "structured.features": {"are_names"},  # says yes or no to anything
-    "structured.forecast": {"structured_scales", "with_features"},  # take a `Situation` and `Features`
+    "structured.forecast": {"structured_scales", "scales_for"},  # take a `Situation` and `Features`
     "structured.likelihood_ratio": {"mixture_nats", "lr_may_conclude", "leader_progress"},  # fits of counts
     "structured.linear": {"prior_precision", "is_separated"},  # take `Features`, and fits of counts
     "structured.sampler": {"aim", "expected_remaining", "shares_due"},  # take a `Situation` and `Features`
