@@ -73,6 +73,8 @@ ALONE: Final[list[tuple[str, int]]] = [
         if verb != "promote"
     ),
     ("experiments promote support --policy warm --reason why --url {nowhere}", 1),
+    ("experiments readmit support --policy warm --reason why --url {nowhere}", 1),
+    ("experiments readmit support", 2),
     *((f"experiments {verb} support", 2) for verb in HANDS),
     ("experiments events support --url {nowhere}", 1),
     ("experiments events", 2),
@@ -156,6 +158,10 @@ ELSEWHERE: Final[dict[Cell, str]] = {
         "experiments reject",
         0,
     ): "gateway/app/test_hand_on_the_wheel.py::test_what_is_rejected_leaves_the_incumbent",
+    (
+        "experiments readmit",
+        0,
+    ): "gateway/app/test_guardrails.py::test_a_policy_that_fails_often_is_ejected_and_readmitted",
     ("backup", 0): "gateway/cli/test_backup.py::test_a_running_gateway_goes_on_from_the_backup",
     (
         "archive",
