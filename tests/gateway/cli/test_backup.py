@@ -100,8 +100,12 @@ async def test_a_running_gateway_goes_on_from_the_backup(
     await eventually(is_back, "the gateway to follow")
     await eventually(partial(is_up, gateway), "the restored store to be accepted")
     assert (await gateway.feed(id=asked[0], preferred="tie")).json["status"] == "duplicate"
-    later = (await gateway.compare()).json["id"]
-    assert (await gateway.feed(id=later, preferred="tie")).json["status"] == "counted"
+
+    async def counts() -> bool:
+        later = (await gateway.compare()).json["id"]
+        return bool((await gateway.feed(id=later, preferred="tie")).json["status"] == "counted")
+
+    await eventually(counts, "requests to be drawn again")
     events = (await gateway.get(f"/v1/experiments/{NAME}/events")).json["data"]
     told = next(each["detail"] for each in events if each["kind"] == "restored")
     assert (told["reason"], told["comparisons"], told["comparisons_before"]) == ("one too many", 1, 3)
