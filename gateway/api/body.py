@@ -77,10 +77,13 @@ async def _read_object(
         body = await _unpacked(body, window_bits, place, max_bytes)
     if len(body) > _LARGE_BYTES:
         return await _parse_large(body, bounds, place)
+    if len(body) <= SMALL_BYTES:
+        request = _object(body)
+        check_shape(request, bounds, body)
+        return request
+    place.hold(body)
     request = _object(body)
-    structure_bytes = check_shape(request, bounds, body)
-    if len(body) > SMALL_BYTES:
-        place.settle(body, structure_bytes)
+    place.add(check_shape(request, bounds, body))
     return request
 
 
@@ -165,9 +168,10 @@ async def _unpacked(body: bytes, window_bits: int, place: BodyPlace, max_bytes: 
 async def _parse_large(body: bytes, bounds: Bounds, place: BodyPlace) -> dict[str, Any]:
     """The content of a large body, parsed in steps with turns for other requests between them."""
     await check_weight(body, bounds)
+    place.hold(body)
     request = _object(body)
     await asyncio.sleep(0)
-    place.settle(body, check_shape(request, bounds, body))
+    place.add(check_shape(request, bounds, body))
     await asyncio.sleep(0)
     return request
 

@@ -61,10 +61,14 @@ class BodyPlace:
         """Take the room for the bytes that have arrived so far. Raises CrowdedError."""
         self._take(_PER_BYTE * size)
 
-    def settle(self, body: bytes, structure_bytes: int) -> None:
-        """Take the room for a whole body, including its objects and arrays. Raises CrowdedError."""
+    def hold(self, body: bytes) -> None:
+        """Take the room for a whole body and its texts, before it is parsed. Raises CrowdedError."""
         is_wide = not body.isascii() or b"\\u" in body
-        self._take(structure_bytes + (_PER_WIDE_BYTE if is_wide else _PER_BYTE) * len(body))
+        self._take((_PER_WIDE_BYTE if is_wide else _PER_BYTE) * len(body))
+
+    def add(self, structure_bytes: int) -> None:
+        """Take the room for its objects and arrays as well. Raises CrowdedError."""
+        self._take(self._taken + structure_bytes)
 
     def leave(self) -> None:
         """Give all of it back."""

@@ -21,9 +21,9 @@ MEGABYTE = 1024 * 1024
 BODY_BYTES = 2 * MEGABYTE
 AT_ONCE = 40
 ROOM_BYTES = 30 * MEGABYTE
-# For the rest: buffers of sockets, and what the allocator keeps. All of the bodies would take three to six
+# For the rest: buffers of sockets, and what the allocator keeps. All of the bodies would take four to eight
 # times as much.
-SPARE_BYTES = 45 * MEGABYTE
+SPARE_BYTES = 25 * MEGABYTE
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
 TEXTS = {"narrow": b"a" * BODY_BYTES, "wide": "😀".encode() + b"a" * BODY_BYTES}
 
