@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gateway.experiments.collecting import Takes
 from gateway.experiments.definitions import Definition
 from gateway.experiments.priors import InformingSource, changed_since, informing_roles, run_of
 from policy_store.errors import UnknownExperimentError
@@ -22,8 +23,10 @@ async def informing_sources(
     """
     name, experiment = view.experiment.name, view.experiment
     found = []
-    # A judge's verdicts on requests that take part in no comparison come whatever is promoted on.
-    for role in dict.fromkeys([*informed_roles(definition), Role.JUDGE]):
+    roles = [*informed_roles(definition)]
+    if definition.judge is not None and definition.way.takes is not Takes.VERDICT:
+        roles.append(Role.JUDGE)  # on requests that take part in no comparison, whatever is promoted on
+    for role in roles:
         counts = await store.counts(name, view.generation, role)
         found.append(InformingSource(role.value, counts.wins))
     if (run := run_of(experiment)) is not None:

@@ -199,14 +199,16 @@ def _configuration(provider: str) -> dict[str, Any]:
     policies = {policy.name: {"model": policy.model, "system": policy.system} for policy in (baseline, best)}
     parameters = {"model": f"openai/{best.model}", "api_base": f"{provider}/v1", "api_key": "simulated"}
     parameters |= PRICES[best.model]
+    judge = {"model_name": "judge", "litellm_params": parameters | {"model": "openai/judge"}}
     return {
-        "model_list": [{"model_name": best.model, "litellm_params": parameters}],
+        "model_list": [{"model_name": best.model, "litellm_params": parameters}, judge],
         "experiments": {
             EXPERIMENT: {
                 "incumbent": baseline.name,
                 "policies": policies,
                 "traffic": {"share": 1.0, "collect": "side_by_side", "unit": "session"},
                 "guardrails": {"output_tokens": {"worse_by": 1000, "up_to": 2000, "then": "ask"}},
+                "judge": {"model": "judge", "spend_per_day": 1, "share": 1e-9},  # has nothing to judge
                 "promotion": {
                     "min_comparisons": VISITS_PER_SECOND * RUN_SECONDS,
                     "min_duration": "0s",

@@ -8,13 +8,19 @@ from typing import Any
 import pytest
 
 from gateway.config.gateway_file import GatewayConfig
+from gateway.experiments.catalogue import definitions_of
+from gateway.experiments.definitions import Definition
+from gateway.learning.informing import informing_sources
+from policy_store.connect import connect
+from policy_store.errors import StoreUnavailableError
 from policy_store.log_records import LoggedPlan, Result
 from policy_store.names import Names
 from policy_store.report_records import Report
 from policy_store.roles import Role
 from policy_store.store import PolicyStore
-from tests.gateway.building import NAME, config_fields, gateway_config
+from tests.gateway.building import NAME, config_fields, definition, gateway_config
 from tests.gateway.fake_upstream import FakeUpstream
+from tests.gateway.judging.judges import judged_fields
 from tests.gateway.whole import quick_settings, whole_gateway
 
 _HELD = Names().experiment(NAME).generation(1, Role.IMPLICIT).held
@@ -104,6 +110,28 @@ async def _is_used(store: PolicyStore) -> bool:
 async def _forecast(store: PolicyStore) -> list[int]:
     records, _ = await store.log(NAME, 1)
     return [record.forecasts[0][2] for record in records if isinstance(record, LoggedPlan)]
+
+
+async def test_only_sources_that_the_file_has_are_read(embedded_store: PolicyStore) -> None:
+    """Verdicts inform where there is a judge beside the traffic; without sources a look reads nothing."""
+    plain, shadow = definition(), _defined(judged_fields())
+    judged = _defined(judged_fields(traffic={"share": 1.0, "collect": "matched"}))
+    await embedded_store.register(plain.experiment, plain.elimination_nano_nats)
+    said = Report(NAME, 1, "judged", 0, 1, "judge", "win", 60, informs=Role.JUDGE)
+    await embedded_store.record_preference(said, Result.WIN)
+    view = await embedded_store.view(NAME)
+
+    (found,) = await informing_sources(embedded_store, judged, view)
+    assert (found.name, found.comparisons) == ("judge", 1)
+    away = PolicyStore(connect("redis://127.0.0.1:9"), timeout_seconds=5)
+    assert await informing_sources(away, plain, view) == ()
+    assert await informing_sources(away, shadow, view) == ()
+    with pytest.raises(StoreUnavailableError):
+        await informing_sources(away, judged, view)
+
+
+def _defined(fields: dict[str, Any]) -> Definition:
+    return definitions_of(GatewayConfig.model_validate(fields))[NAME]
 
 
 async def test_counts_of_a_run_inform_from_the_first_plan(
