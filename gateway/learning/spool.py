@@ -94,7 +94,8 @@ class Spool:
                 if self._position >= own.size:
                     await asyncio.to_thread(own.clear)
                     self._position, self._is_said = 0, False
-        for left in await asyncio.to_thread(lambda: list(SpoolFile.left(self._folder, self._store))):
+        others = SpoolFile.left(self._folder, self._store)
+        while (left := await asyncio.to_thread(next, others, None)) is not None:
             try:
                 await self._replay(left, 0, recount)
             except BaseException:

@@ -329,6 +329,28 @@ async def test_what_a_killed_process_was_writing_is_no_report(tmp_path: Path) ->
     assert spool_files(tmp_path, "spool") == []
 
 
+async def test_a_replay_that_the_store_interrupts_keeps_no_file_from_other_processes(tmp_path: Path) -> None:
+    """Whoever replays next finds every file that was left, also those whose turn had not come."""
+    for number in (1, 2):
+        file = SpoolFile.new(tmp_path, "spool-a")
+        file.append(spooled(number).line())
+        file.close()
+    found: list[str] = []
+
+    async def away(report: SpooledReport) -> None:
+        raise UnavailableError(report.id)
+
+    async def recount(report: SpooledReport) -> None:
+        found.append(report.id)
+
+    with pytest.raises(UnavailableError):
+        await Spool(tmp_path, "spool-a", 10_000).replay(away)
+    await Spool(tmp_path, "spool-a", 10_000).replay(recount)
+
+    assert sorted(found) == ["id1", "id2"]
+    assert spool_files(tmp_path, "spool") == []
+
+
 async def test_files_in_use_and_of_other_stores_are_left_alone(tmp_path: Path) -> None:
     """Each file is replayed by one process, and only into its store."""
     writing, foreign = Spool(tmp_path, "spool-a", 10_000), Spool(tmp_path, "spool-b", 10_000)
