@@ -92,24 +92,28 @@ class SpoolFile:
     def new(cls, folder: Path, store: str) -> SpoolFile:
         """A file of this process, empty. Raises OSError."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = folder / f"{store}-{token_hex(8)}{_SUFFIX}"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        while True:
+            path = folder / f"{store}-{token_hex(8)}{_SUFFIX}"
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _is_at(path, descriptor):
+                break
+            os.close(descriptor)  # another process locked it first, as one that was left, and removed it
         _sync_folder(folder)
         return cls(path, descriptor)
 
     @classmethod
     def left(cls, folder: Path, store: str) -> Iterator[SpoolFile]:
-        """The files that no process holds, each locked for this one."""
+        """The files that no process holds, each locked for this one once it is its turn."""
         for path, _ in spool_files(folder, store):
             with suppress(OSError):
                 descriptor = os.open(path, os.O_RDWR | os.O_APPEND)
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    is_same = os.path.samestat(os.fstat(descriptor), path.stat())
-                except OSError:  # another process holds it, or has removed it
-                    is_same = False
-                if is_same:
+                    is_left = _is_at(path, descriptor)
+                except OSError:  # another process holds it
+                    is_left = False
+                if is_left:
                     yield cls(path, descriptor)
                 else:
                     os.close(descriptor)
@@ -166,6 +170,14 @@ def spool_files(folder: Path, store: str) -> list[tuple[Path, int]]:
             stat = path.stat()
             found.append((stat.st_mtime, path, stat.st_size))
     return [(path, size) for _, path, size in sorted(found)]
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether the file is still there; another process may have removed it."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _checksum(text: bytes) -> bytes:

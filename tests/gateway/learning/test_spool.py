@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -349,6 +350,28 @@ async def test_a_replay_that_the_store_interrupts_keeps_no_file_from_other_proce
 
     assert sorted(found) == ["id1", "id2"]
     assert spool_files(tmp_path, "spool") == []
+
+
+def test_a_new_file_is_not_removed_as_one_that_was_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its making and its lock another process may take it for an empty one of a dead process."""
+    lock, taken = fcntl.flock, []
+
+    def late(descriptor: int, operation: int) -> None:
+        if operation == fcntl.LOCK_EX and not taken:
+            for other in SpoolFile.left(tmp_path, "spool-a"):
+                taken.append(other.path)
+                other.remove()
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    file = SpoolFile.new(tmp_path, "spool-a")
+    file.append(spooled(1).line())
+
+    assert len(taken) == 1
+    assert [path for path, size in spool_files(tmp_path, "spool-a") if size] == [file.path]
+    file.close()
 
 
 async def test_files_in_use_and_of_other_stores_are_left_alone(tmp_path: Path) -> None:
