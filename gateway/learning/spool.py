@@ -52,7 +52,7 @@ class Spool:
     @property
     def is_waiting(self) -> bool:
         """Whether reports of this process wait, so that later ones have to wait behind them."""
-        return bool(self._batch) or self._own_size > 0
+        return bool(self._batch) or self._own_size > self._position
 
     def waiting_bytes(self) -> int:
         """How many bytes wait on this machine, in the files of all processes."""

@@ -330,6 +330,26 @@ async def test_what_a_killed_process_was_writing_is_no_report(tmp_path: Path) ->
     assert spool_files(tmp_path, "spool") == []
 
 
+async def test_no_report_waits_once_those_before_it_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clearing the file may take long on a busy disk; meanwhile reports are counted at once."""
+    spool, found, clear = Spool(tmp_path, "spool-a", 10_000), [], SpoolFile.clear
+
+    def cleared(file: SpoolFile) -> None:
+        found.append(spool.is_waiting)
+        clear(file)
+
+    async def recount(_: SpooledReport) -> None:
+        found.append(spool.is_waiting)
+
+    monkeypatch.setattr(SpoolFile, "clear", cleared)
+    assert await spool.keep(spooled(1))
+    await spool.replay(recount)
+
+    assert found == [True, False]
+
+
 async def test_a_replay_that_the_store_interrupts_keeps_no_file_from_other_processes(tmp_path: Path) -> None:
     """Whoever replays next finds every file that was left, also those whose turn had not come."""
     for number in (1, 2):
