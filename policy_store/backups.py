@@ -3,7 +3,7 @@
     one script: everything that decides, at one moment  ->  the log up to then  ->  votes, corrected to then
         ->  marks
 
-The script reads nothing that grows with the number of comparisons, so it does not hold the server up.
+No script reads what grows with the number of comparisons or voters, so none holds the server up.
 """
 
 from __future__ import annotations
@@ -138,15 +138,13 @@ class BackupReader(KeyScanner):
             if not int(cursor):
                 break
         later = await self._voters(own.log, end, "+")
-        if not later:
-            return
-        fields = [f"{_COMPARED}{voter}" for voter in later]
-        _, _, (votes, log) = await self._scripts.run("read_parts", (own.votes, own.log), "")
-        given = _pairs(votes[2])
-        later = await self._voters(own.log, end, log[2][0])
-        corrected = {field: int(given[field]) - later[field.removeprefix(_COMPARED)] for field in fields}
-        for words in _cut([word for field, count in corrected.items() for word in (field, str(count))]):
-            yield words
+        for voters in _cut(list(later)):
+            fields = [f"{_COMPARED}{voter}" for voter in voters]
+            _, last, *given = await self._scripts.run("read_fields", (own.votes, own.log), *fields)
+            newer = await self._voters(own.log, end, last)
+            corrected = [str(int(count) - newer[voter]) for voter, count in zip(voters, given, strict=True)]
+            for words in _cut(list(chain.from_iterable(zip(fields, corrected, strict=True)))):
+                yield words
 
     async def _voters(self, log: str, after: str, upto: str) -> Counter[str]:
         """How often each voter is named in this part of a log."""

@@ -45,7 +45,7 @@ from policy_store.view import VIEW_FIELDS, WATCH_FIELDS
 READS: Final = frozenset(
     {
         *("api_keys", "counts", "due_reports", "field_of_each", "glances", "view"),
-        *("dead_letters", "due_deliveries", "read_parts", "webhook_standing"),
+        *("dead_letters", "due_deliveries", "read_fields", "read_parts", "webhook_standing"),
     }
 )
 # Scripts that only operators' commands run. Gateways do without what they need, so no pulse tries it.
