@@ -7,8 +7,7 @@ way. The store says the new layout only after the last one.
 
     1   stores that do not say
     2   each promoted generation says who answered before it (`previous`), and each outcome that waits says
-    since
-        when; before, both were worked out whenever they were needed
+        since when; before, both were worked out whenever they were needed
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Puts what a backup holds in force: each experiment as a whole or not at all.
 
-    marks, as far as the store lacks them  ->  what decides, under other names  ->  one script: takes its
-    place
+    marks, as far as the store lacks them  ->  what decides, under other names
+        ->  one script: takes its place
 
 Marks come first, so a report that the backup knows is never counted again, whenever the restore ends. What
 was written under other names expires if nothing follows, so a restore that is killed leaves nothing.

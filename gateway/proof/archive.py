@@ -1,7 +1,7 @@
 """The files of an archive of experiments' logs: one for each log, written at the end only.
 
-    FOLDER/EXPERIMENT/GENERATION.jsonl      (EXPERIMENT is percent-encoded; GENERATION.ROLE.jsonl for what
-    informs)
+    FOLDER/EXPERIMENT/GENERATION.jsonl         (EXPERIMENT is percent-encoded)
+    FOLDER/EXPERIMENT/GENERATION.ROLE.jsonl    (what only informs)
 
     {"type": "archive", "schema": 1, "name": ..., "log": "1"}
     {"entry": "1790000000000-0", "digest": ..., "record": {"type": "comparison", ...}}
