@@ -162,8 +162,8 @@ def reading_of(guardrail: Guardrail, policy: int, reference: int, counts: GuardC
     if counts.first_hour is not None:
         looks += [(hour - counts.first_hour + 1, pairs) for hour, pairs in counts.hours.items()]
     looks = [(hour, pairs) for hour, pairs in looks if hour is None or hour >= 1]
-    hour, pairs = max(looks, key=lambda look: contrast.nats(look[1]) - tripping_nats(level, look[0]))
-    nats, needed = contrast.nats(pairs), tripping_nats(level, hour)
+    found = [(contrast.nats(pairs), tripping_nats(level, hour), hour, pairs) for hour, pairs in looks]
+    nats, needed, hour, pairs = max(found, key=lambda each: each[0] - each[1])
     not_worse = contrast.nats_not_worse(counts.pairs)
     finding = Finding.INCONCLUSIVE
     if nats >= needed:

@@ -105,11 +105,9 @@ class Contrast:
     def _evidence(self, pairs: Pairs, sign: float) -> float:
         checked_pairs(pairs)
         bound = -min(sign * corner for corner in self._corners())
+        counted = [(self.of(*numbers), count) for numbers, count in pairs.items()]
         gains = [
-            math.fsum(
-                count * math.log1p(share * sign * self.of(candidate, incumbent) / bound)
-                for (candidate, incumbent), count in pairs.items()
-            )
+            math.fsum(count * math.log1p(share * sign * contrast / bound) for contrast, count in counted)
             for share in SHARES
         ]
         largest = max(gains)
