@@ -143,7 +143,7 @@ class BackupFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         checksum, lines, end = hashlib.sha256(), 0, b""
-        moments: list[Moment] = []
+        moments: list[dict[str, Any]] = []
         first: dict[str, Any] = {}
         for line in self._lines():
             if end:
@@ -153,12 +153,12 @@ class BackupFile:
             if not lines and not first:
                 first = self._about(line)
             elif line.startswith(b'{"type":"experiment"'):
-                moments.append(Moment(**self._fields(line)))
+                moments.append(self._fields(line))
         said = self._fields(end)
         if said != {"lines": lines, "sha256": checksum.hexdigest()}:
             raise BackupFileError(f"{path} is not whole, or was changed: its checksum is another one.")
         self.about = About(**first)
-        self.moments = tuple(moments)
+        self.moments = tuple(Moment(**each) for each in moments)
 
     def parts(self) -> Iterator[KeyPart]:
         """The keys in it."""

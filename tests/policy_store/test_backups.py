@@ -310,6 +310,7 @@ def test_a_file_is_read_whole_or_not_at_all(tmp_path: Path) -> None:
         whole[:-1000],
         b"".join(lines[:-1]),
         whole.replace(b":3}", b":4}"),
+        whole.replace(b'"revision"', b'"revisiom"'),
         whole + lines[1],
         b"",
     ):
