@@ -50,15 +50,15 @@ def standing(source: InformingSource, wins: Sequence[Sequence[int]], used: float
         for first, second in combinations(range(len(wins)), 2)
     ]
     pairs, agreed = sum(lead != 0 for lead in leads), sum(lead > 0 for lead in leads)
-    low, high = _interval(agreed, pairs)
+    low, high = share_interval(agreed, pairs)
     return SourceStanding(source.name, source.comparisons, used, pairs, agreed, low, high)
 
 
-def _interval(agreed: int, pairs: int) -> tuple[float, float]:
-    """Wilson's interval of a share."""
-    if pairs == 0:
+def share_interval(part: int, whole: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share; from 0 to 1 of nothing."""
+    if whole == 0:
         return 0.0, 1.0
-    share, weight = agreed / pairs, _Z**2 / pairs
+    share, weight = part / whole, _Z**2 / whole
     centre = (share + weight / 2) / (1 + weight)
-    spread = _Z * math.sqrt(share * (1 - share) / pairs + weight / pairs / 4) / (1 + weight)
+    spread = _Z * math.sqrt(share * (1 - share) / whole + weight / whole / 4) / (1 + weight)
     return max(0.0, centre - spread), min(1.0, centre + spread)

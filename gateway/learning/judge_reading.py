@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Final, Literal
 
 from gateway.experiments.judge import CompiledJudge
+from gateway.experiments.source_standing import share_interval
 from policy_store.counts import Counts
 from policy_store.judging import JudgeAccount, JudgeTally
 
 _SECONDS_A_DAY: Final = 86_400
-_Z: Final = 1.959964  # of an interval with 95 % confidence
 
 AgreementWord = Literal["agree", "disagree", "open"]
 
@@ -107,12 +106,7 @@ def agreements(policies: Sequence[str], users: Counts, judge: Counts) -> Iterato
 def majority(wins: int, losses: int) -> Majority | None:
     """What so many results say; None of none."""
     count = wins + losses
-    if not count:
-        return None
-    share, spread = wins / count, _Z * _Z / count
-    middle = (share + spread / 2) / (1 + spread)
-    half = math.sqrt(spread * (share * (1 - share) + spread / 4)) / (1 + spread)
-    return Majority(wins, losses, max(0.0, middle - half), min(1.0, middle + half))
+    return Majority(wins, losses, *share_interval(wins, count)) if count else None
 
 
 def _share(number: int, tally: JudgeTally) -> float | None:
