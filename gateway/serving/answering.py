@@ -147,7 +147,8 @@ class Answering:
         parts = state_of(panel.exchange.question.payload)
         if parts:
             part, panel = await self._continued(panel, part, parts)
-        part = await self._without_ejected(panel, part)
+        if panel.experiment.ejected:
+            part = await self._without_ejected(panel, part)
         if panel.experiment.guardrails:
             panel.exchange.gauge = self._gauge(panel.experiment, measured_policies(panel.experiment, part))
         match part:
@@ -169,8 +170,7 @@ class Answering:
 
     async def _without_ejected(self, panel: Panel, part: Part) -> Part:
         """The part; the incumbent's if a guardrail ejected the policy that would play it."""
-        ejected = panel.experiment.ejected
-        if not ejected or not ejected.intersection(policies_of(part)):
+        if panel.experiment.ejected.isdisjoint(policies_of(part)):
             return part
         if isinstance(part, Turned):
             await self._regenerating.complete(part.turn, "")

@@ -140,7 +140,8 @@ class Attempts:
             exchange.end_wait(self._timer())
         attempt.began()
         if isinstance(answer, UpstreamAnswer):
-            attempt.read(answer.body)
+            if attempt.substance is not None:
+                attempt.substance.take_answer(answer.body)
             attempt.answered(tokens_used(answer.body))
             return answer
         return AttemptStream(answer, attempt)
@@ -210,7 +211,12 @@ class Attempts:
 
 
 class _Attempt:
-    """One attempt. Success returns it to the retry budget; book, exchange and hooks hear of its end."""
+    """One attempt. Success returns it to the retry budget; book, exchange and hooks hear of its end.
+
+    Attributes:
+        substance: Takes in what the answer says, if that is asked for.
+        is_over: Whether the end was told.
+    """
 
     __slots__ = (
         "_begun",
@@ -219,10 +225,10 @@ class _Attempt:
         "_hooks",
         "_respondent",
         "_started",
-        "_substance",
         "_ticket",
         "_timer",
         "is_over",
+        "substance",
     )
 
     def __init__(
@@ -243,7 +249,8 @@ class _Attempt:
         self._timer = timer
         self._started = started
         self._begun: float | None = None
-        self._substance: Substance | None = None
+        is_read = exchange.gauge is not None and exchange.gauge.reads_answers
+        self.substance = Substance(exchange.question.surface) if is_read else None
         self.is_over = False
 
     def began(self) -> None:
@@ -251,18 +258,6 @@ class _Attempt:
         self._begun = self._timer()
         if self._budget is not None:
             self._pay_back()
-
-    def read(self, block: bytes) -> None:
-        """Note what a block of the answer says, if that is asked for."""
-        gauge, question = self._exchange.gauge, self._exchange.question
-        if gauge is None or not gauge.reads_answers:
-            return
-        if self._substance is None:
-            self._substance = Substance(question.surface)
-        if question.is_streamed:
-            self._substance.take_block(block)
-        else:
-            self._substance.take_answer(block)
 
     def answered(self, tokens: Tokens | None) -> None:
         """Note that the answer is complete."""
@@ -326,7 +321,7 @@ class _Attempt:
         seconds, policy = self._timer() - self._started, self._respondent.policy
         if ending == "answered":
             model = self._respondent.target.name
-            is_refused = self._substance is not None and self._substance.is_refused
+            is_refused = self.substance is not None and self.substance.is_refused
             gauge.answered(policy, model, seconds, tokens, refused=is_refused)
         elif ending == "abandoned":
             gauge.left(policy, seconds)
@@ -337,11 +332,12 @@ class _Attempt:
 class AttemptStream:
     """A streamed answer whose end counts for its respondent."""
 
-    __slots__ = ("_attempt", "_first", "_last", "_stream")
+    __slots__ = ("_attempt", "_first", "_last", "_stream", "_substance")
 
     def __init__(self, stream: AnswerStream, attempt: _Attempt) -> None:
         self._stream = stream
         self._attempt = attempt
+        self._substance = attempt.substance
         self._first = b""
         self._last: deque[bytes] = deque(maxlen=BLOCKS_AT_THE_END)
 
@@ -361,7 +357,8 @@ class AttemptStream:
             if not self._first:
                 self._first = block
             self._last.append(block)
-            self._attempt.read(block)
+            if self._substance is not None:
+                self._substance.take_block(block)
         else:
             self._attempt.answered(self._tokens())
         return block
