@@ -24,7 +24,7 @@ from gateway.api.error_formats import reply_for
 from gateway.api.errors import install_error_handlers
 from gateway.api.inference import InferenceDeps
 from gateway.api.openapi import openapi_document
-from gateway.assembly.answers import open_answering, open_notes, open_upstreams
+from gateway.assembly.answers import open_answering, open_attempts, open_notes
 from gateway.assembly.foundation import Foundation, open_redis, process_name
 from gateway.assembly.guarding import open_gauges
 from gateway.assembly.judging import open_judging
@@ -189,7 +189,7 @@ class _Gateway:
         await base.run("store watch", watch.run)
         response_ids = ResponseIds(keys, lambda: snapshots.current.experiments)
         limiter = open_limiter(base)
-        upstreams, attempts = open_upstreams(base)
+        upstreams, attempts = open_attempts(base)
         has_several_keys = authenticator.has_several_clients
         judges, keep_judges = open_judging(base, snapshots, has_several_keys)
         gauges = await open_gauges(base)

@@ -32,8 +32,8 @@ from policy_store.conversations import ConversationStore
 from policy_store.turns import TurnStore
 
 
-def open_upstreams(base: Foundation) -> tuple[Upstreams, Attempts]:
-    """The clients of providers, and what asks providers through them; both spend one retry budget."""
+def open_upstreams(base: Foundation) -> tuple[Upstreams, RetryBudget]:
+    """Clients of providers with connections of their own, and the budget of their second attempts."""
     settings = base.settings
     timeouts = Timeouts(
         connect=settings.connect_timeout_seconds,
@@ -44,6 +44,12 @@ def open_upstreams(base: Foundation) -> tuple[Upstreams, Attempts]:
     budget = RetryBudget(settings.retry_ratio, settings.retry_burst)
     upstreams = Upstreams(Relay(timeouts, budget), LitellmUpstream(timeouts))
     base.resources.push_async_callback(upstreams.aclose)
+    return upstreams, budget
+
+
+def open_attempts(base: Foundation) -> tuple[Upstreams, Attempts]:
+    """The clients of providers, and what asks providers through them; both spend one retry budget."""
+    settings, (upstreams, budget) = base.settings, open_upstreams(base)
     ejections = EjectionBook(
         base.hooks,
         base.timer,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gateway.assembly.answers import open_upstreams
 from gateway.assembly.foundation import Foundation
 from gateway.experiments.catalogue import Catalogue
 from gateway.experiments.snapshot import SnapshotHolder
@@ -11,11 +12,6 @@ from gateway.judging.comparing import UnseenComparisons
 from gateway.judging.queue import JudgeQueue
 from gateway.learning.recording import ReportRecorder
 from gateway.learning.verdicts import JudgesVerdicts
-from gateway.upstream.base import Timeouts
-from gateway.upstream.dispatch import Upstreams
-from gateway.upstream.relay import Relay
-from gateway.upstream.retry_budget import RetryBudget
-from gateway.upstream.translating.upstream import LitellmUpstream
 
 
 def open_judging(
@@ -25,16 +21,7 @@ def open_judging(
 
     Connections and second attempts are the judge's own, so that it takes none from live requests.
     """
-    settings = base.settings
-    timeouts = Timeouts(
-        connect=settings.connect_timeout_seconds,
-        first_byte=settings.first_byte_timeout_seconds,
-        stall=settings.stall_timeout_seconds,
-        total=settings.upstream_timeout_seconds,
-    )
-    budget = RetryBudget(settings.retry_ratio, settings.retry_burst)
-    upstreams = Upstreams(Relay(timeouts, budget), LitellmUpstream(timeouts))
-    base.resources.push_async_callback(upstreams.aclose)
+    upstreams, _ = open_upstreams(base)
     recorder = ReportRecorder(base.store, base.history, base.clock, has_several_keys)
     verdicts = JudgesVerdicts(recorder, snapshots)
     comparisons = UnseenComparisons(
@@ -45,6 +32,6 @@ def open_judging(
         verdicts.count,
         base.hooks,
     )
-    queue = JudgeQueue(comparisons.compare, base.hooks, drain_seconds=settings.judge_drain_seconds)
+    queue = JudgeQueue(comparisons.compare, base.hooks, drain_seconds=base.settings.judge_drain_seconds)
     base.resources.push_async_callback(queue.aclose)
     return queue, lambda catalogue: upstreams.keep(catalogue.models)
