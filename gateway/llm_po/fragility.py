@@ -25,6 +25,7 @@ from fractions import Fraction
 from typing import Any, Final, Protocol
 
 from gateway.llm_po.betting import increments_at
+from gateway.llm_po.certificate import LoggedComparison
 from gateway.llm_po.lines import (
     NANO,
     UNSTATED_PROMISE,
@@ -39,43 +40,8 @@ _CERTIFIES: Final = frozenset({"winner", "no_worse"})
 _EXACT: Final = "e-process"
 
 
-class VotedComparison(Protocol):
-    """A comparison with both forecasts that it was counted with, and its voters; "" for an unknown one."""
-
-    @property
-    def number(self) -> int:
-        """Counts up from 1."""
-        ...
-
-    @property
-    def first(self) -> int:
-        """The lower index."""
-        ...
-
-    @property
-    def second(self) -> int:
-        """The higher index."""
-        ...
-
-    @property
-    def result(self) -> str:
-        """`win`, `loss` or `tie`, seen from `first`."""
-        ...
-
-    @property
-    def probability_millionths(self) -> int:
-        """The forecast that `first` is preferred."""
-        ...
-
-    @property
-    def second_millionths(self) -> int | None:
-        """The forecast that `second` is preferred; None for the complement."""
-        ...
-
-    @property
-    def plan_version(self) -> int:
-        """0 where nothing was added to the evidence."""
-        ...
+class VotedComparison(LoggedComparison, Protocol):
+    """A logged comparison with its voters; "" for an unknown one."""
 
     @property
     def voters(self) -> Sequence[str]:
