@@ -68,7 +68,6 @@ class Prospect:
         objective: What plans keep small.
         promise: The promise with a margin.
         caps: How much each policy may answer, as shares of the units taking part; None for no caps.
-        last_look: Whether the budget ends with a last look.
 
     Raises:
         EstimateError: If a number is out of range or nothing would ever be compared.
