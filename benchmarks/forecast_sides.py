@@ -8,7 +8,6 @@ n-th comparison of two policies has the same outcome in a run, whenever it comes
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,7 +16,7 @@ import numpy as np
 
 from benchmarks.identification import BUDGET, DELTA, MARGIN, clear_worlds, equals, near_ties
 from benchmarks.identification import ROOT as PROJECT
-from benchmarks.reporting import save, table
+from benchmarks.reporting import run_cases, table
 from gateway.llm_po import samplers
 from gateway.llm_po.bradley_terry import Fit, Scales, fit, logistic
 from gateway.llm_po.lab import simulate
@@ -38,8 +37,15 @@ def posterior_means(fit: Fit, epsilon: float, *, over_rivals: bool) -> FloatArra
 
 
 EARLIER_SCALES = Scales.grid([(0.5, 0.0, 0.5), (0.5, 0.15, 1 / 6), (0.5, 0.5, 1 / 6), (0.5, 1.5, 1 / 6)])
+
+
+def earlier_fit(wins: IntArray, scales: Scales = EARLIER_SCALES, start: Fit | None = None) -> Fit:  # noqa: ARG001 - as `fit`
+    """The former fit: always over the former grid."""
+    return fit(wins, EARLIER_SCALES, start)
+
+
 KINDS = {
-    "earlier": (posterior_means, partial(fit, scales=EARLIER_SCALES)),
+    "earlier": (posterior_means, earlier_fit),
     "each side": (simulate.forecasts, fit),
 }
 
@@ -115,14 +121,21 @@ def _trial(world: World, **promised: Any) -> Trial:
     return Trial(world, delta=DELTA, max_comparisons=BUDGET, **promised)
 
 
+def coupled(trial: Trial, seeds: int) -> tuple[FloatArray, int]:
+    """The comparisons of every run, and how many promoted wrongly."""
+    ENDINGS.clear()
+    for batch in batches(trial, seeds):
+        _Coupled(trial, batch.runs, batch.first).run()
+    comparisons = np.array([ENDINGS[number][0] for number in range(seeds)], dtype=np.float64)
+    return comparisons, sum(wrong for _, wrong in ENDINGS.values())
+
+
 def taken(case: Case, seeds: int, kind: str) -> tuple[FloatArray, int]:
     """The comparisons of every run as multiples of T, and how many promoted wrongly."""
     simulate.forecasts, samplers.fit = KINDS[kind]  # type: ignore[assignment]
-    ENDINGS.clear()
-    for batch in batches(case.trial, seeds):
-        _Coupled(case.trial, batch.runs, batch.first).run()
-    comparisons = np.array([ENDINGS[number][0] for number in range(seeds)])
-    return comparisons / case.trial.yardstick, sum(wrong for _, wrong in ENDINGS.values())
+    simulate.fit = samplers.fit
+    comparisons, wrong = coupled(case.trial, seeds)
+    return comparisons / case.trial.yardstick, wrong
 
 
 def row(case: Case, seeds: int) -> dict[str, Any]:
@@ -172,20 +185,8 @@ def page(rows: list[dict[str, Any]], origin: str) -> str:
 
 def main() -> None:
     """Run every case and write both files."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seeds", type=int, default=100)
-    parser.add_argument("--only", nargs="*", help="worlds to run; writes nothing")
-    options = parser.parse_args()
-    rows = []
-    for case in cases():
-        if not options.only or case.trial.world.name in options.only:
-            rows.append(row(case, options.seeds))
-            print(*cells(rows[-1]), sep=" | ", flush=True)
-    if not options.only:
-        command = f"python -m benchmarks.forecast_sides --seeds {options.seeds}"
-        save("forecast_sides", command, rows, lambda origin: page(rows, origin))
+    work = [(case.trial.world.name, partial(row, case)) for case in cases()]
+    run_cases("forecast_sides", __doc__, 100, work, cells, page)
 
 
 if __name__ == "__main__":

@@ -8,14 +8,14 @@ outcomes: only what happens at the end of the budget differs.
 
 from __future__ import annotations
 
-import argparse
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.reporting import save, table
+from benchmarks.reporting import run_cases, table
 from gateway.llm_po.lab import worlds
 from gateway.llm_po.lab.simulate import Trial, simulate
 from gateway.llm_po.lab.worlds import World
@@ -117,20 +117,8 @@ def page(rows: list[dict[str, Any]], origin: str) -> str:
 
 def main() -> None:
     """Run every case and write both files."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seeds", type=int, default=3_000)
-    parser.add_argument("--only", nargs="*", help="worlds to run; writes nothing")
-    options = parser.parse_args()
-    rows = []
-    for case in cases():
-        if not options.only or case.trial.world.name in options.only:
-            rows.append(row(case, options.seeds))
-            print(*cells(rows[-1]), sep=" | ", flush=True)
-    if not options.only:
-        command = f"python -m benchmarks.last_look --seeds {options.seeds}"
-        save("last_look", command, rows, lambda origin: page(rows, origin))
+    work = [(case.trial.world.name, partial(row, case)) for case in cases()]
+    run_cases("last_look", __doc__, 3_000, work, cells, page)
 
 
 if __name__ == "__main__":

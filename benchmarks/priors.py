@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.forecast_sides import ENDINGS, _Coupled
+from benchmarks.forecast_sides import coupled
 from benchmarks.identification import BUDGET, DELTA, clear_worlds
 from benchmarks.identification import ROOT as PROJECT
 from benchmarks.reporting import save, table
 from gateway.llm_po.lab.judges import SimulatedJudge
-from gateway.llm_po.lab.simulate import Trial, batches
+from gateway.llm_po.lab.simulate import Trial
 from gateway.llm_po.lab.world_files import load_world
 from gateway.llm_po.lab.worlds import World
 from gateway.llm_po.wins import FloatArray
@@ -49,22 +49,13 @@ def known_worlds(*, is_large: bool) -> list[World]:
     return [*clear, *(load_world(folder / f"{name}.json") for name in files)]
 
 
-def taken(trial: Trial, seeds: int) -> tuple[FloatArray, int]:
-    """The comparisons of every run, and how many promoted wrongly."""
-    ENDINGS.clear()
-    for batch in batches(trial, seeds):
-        _Coupled(trial, batch.runs, batch.first).run()
-    comparisons = np.array([ENDINGS[number][0] for number in range(seeds)], dtype=np.float64)
-    return comparisons, sum(wrong for _, wrong in ENDINGS.values())
-
-
 def rows(world: World, seeds: int) -> list[dict[str, Any]]:
     """The rows of a world: without a judge, and with each."""
     trial = Trial(world, delta=DELTA, max_comparisons=BUDGET)
-    alone, wrong = taken(trial, seeds)
+    alone, wrong = coupled(trial, seeds)
     found = [_row(world, None, alone, alone, wrong)]
     for judge in JUDGES:
-        informed, wrong = taken(replace(trial, judges=(judge,)), seeds)
+        informed, wrong = coupled(replace(trial, judges=(judge,)), seeds)
         found.append(_row(world, judge, informed, alone, wrong))
     return found
 

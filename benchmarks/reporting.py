@@ -7,7 +7,7 @@ import datetime as dt
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,38 @@ def table(headings: list[str], rows: list[list[str]]) -> list[str]:
 def plus_minus(row: dict[str, Any]) -> str:
     """Mean comparisons with their standard error."""
     return f"{row['mean_comparisons']:,.0f} ± {row['stderr']:,.0f}"
+
+
+def run_cases(
+    stem: str,
+    about: str | None,
+    seeds: int,
+    cases: Iterable[tuple[str, Callable[[int], dict[str, Any]]]],
+    cells: Callable[[dict[str, Any]], list[str]],
+    page: Callable[[list[dict[str, Any]], str], str],
+) -> None:
+    """Run cases one after the other as the command line says; all of them are saved, some only printed.
+
+    Args:
+        stem: The name of the benchmark and of its results.
+        about: What its `--help` says.
+        seeds: How many runs each case has by default.
+        cases: The name of each one's world, and its row for a number of runs.
+        cells: The cells of a row.
+        page: The Markdown page from all rows and "`command`, date".
+    """
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=seeds)
+    parser.add_argument("--only", nargs="*", help="worlds to run; writes nothing")
+    options = parser.parse_args()
+    rows = []
+    for world, row in cases:
+        if not options.only or world in options.only:
+            rows.append(row(options.seeds))
+            print(*cells(rows[-1]), sep=" | ", flush=True)
+    if not options.only:
+        command = f"python -m benchmarks.{stem} --seeds {options.seeds}"
+        save(stem, command, rows, lambda origin: page(rows, origin))
 
 
 def options_of(about: str | None, seeds: int) -> argparse.ArgumentParser:
