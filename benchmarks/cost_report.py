@@ -10,6 +10,7 @@ import statistics
 from dataclasses import dataclass, field
 
 from benchmarks.load import Load
+from benchmarks.spreads import spread
 
 KINDS = ("whole", "stream")
 COMPARED_AT = 16  # connections
@@ -49,11 +50,6 @@ class Started:
     tree_rss_mb: float
 
 
-def shown(values: list[float], digits: int) -> str:
-    """Median and range."""
-    return f"{statistics.median(values):,.{digits}f} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
-
-
 def heading(title: str, command: str, load1: float) -> list[str]:
     """How a page begins: what was run, when and where."""
     return [
@@ -76,8 +72,8 @@ def answers_table(samples: Measured, kind: str) -> list[str]:
     for (name, of_kind, connections), sample in samples.items():
         if of_kind == kind:
             lines.append(
-                f"| {name} | {connections} | {shown(sample.cpu_ms, 3)} | {shown(sample.per_second, 0)} "
-                f"| {shown(sample.p50_ms, 2)} | {shown(sample.p99_ms, 2)} |"
+                f"| {name} | {connections} | {spread(sample.cpu_ms, 3)} | {spread(sample.per_second, 0)} "
+                f"| {spread(sample.p50_ms, 2)} | {spread(sample.p99_ms, 2)} |"
             )
     return lines
 
@@ -96,7 +92,7 @@ def comparison(samples: Measured) -> list[str]:
         "|---|---|---|---|---|",
     ]
     for name in names:
-        cells = [shown(_ratios(samples, name, base, kind), 2) for base in (FLOOR, GATEWAY) for kind in KINDS]
+        cells = [spread(_ratios(samples, name, base, kind), 2) for base in (FLOOR, GATEWAY) for kind in KINDS]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines if names else []
 

@@ -30,6 +30,7 @@ import aiohttp
 import uvloop
 
 from benchmarks.pages import save_page
+from benchmarks.spreads import quantile, spread
 from gateway.config.gateway_file import GatewayConfig
 from gateway.running.logs import configure_logging
 from gateway.running.memory import settle_memory
@@ -269,24 +270,17 @@ def page(found: dict[str, Noticed], rounds: int, requests: int) -> str:
 
 def _row(name: str, noticed: Noticed) -> str:
     before, first, during = (
-        [_tail(sample) for sample in samples] for samples in (noticed.before, noticed.first, noticed.during)
+        [quantile(sample, 0.99) for sample in samples]
+        for samples in (noticed.before, noticed.first, noticed.during)
     )
     asked = sum(len(each) for samples in (noticed.before, noticed.first, noticed.during) for each in samples)
     answered = f"{100 * (asked - noticed.failed) / asked:.0f} % of {asked}"
     ready = "yes" if not noticed.unready else f"no, {noticed.unready} times"
     halves = [median(map(median, samples)) for samples in (noticed.before, noticed.during)]
     return (
-        f"| {name} | {answered} | {ready} | {halves[0]:.1f} | {halves[1]:.1f} | {_spread(before)} | "
-        f"{_spread(first)} | {_spread(during)} | {max(noticed.recovery):.1f} |"
+        f"| {name} | {answered} | {ready} | {halves[0]:.1f} | {halves[1]:.1f} | {spread(before, 1)} | "
+        f"{spread(first, 1)} | {spread(during, 1)} | {max(noticed.recovery):.1f} |"
     )
-
-
-def _tail(sample: list[float]) -> float:
-    return sample[min(len(sample) - 1, int(0.99 * len(sample)))]
-
-
-def _spread(values: list[float]) -> str:
-    return f"{median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
 
 
 async def main() -> None:

@@ -29,6 +29,7 @@ from typing import Any, Final
 
 from benchmarks.pages import save_page
 from benchmarks.processes import cpu_seconds, running
+from benchmarks.spreads import rounds_table
 from gateway.experiments.coins import Coin
 from gateway.experiments.response_ids import UNIT_BYTES, Assignment, ResponseIds
 from gateway.experiments.sealing_key import SealingKeyHolder, SealingKeys, key_from_secret
@@ -177,18 +178,6 @@ def run(rounds: int, count: int) -> dict[str, list[dict[str, float]]]:
     return found
 
 
-def table(found: dict[str, list[dict[str, float]]]) -> str:
-    """Median over the rounds, with the smallest and largest."""
-    lines = [f"| | {' | '.join(found)} |", f"|---|{'---|' * len(found)}"]
-    for key, title in FIGURES.items():
-        cells = []
-        for each in found.values():
-            values = sorted(figures[key] for figures in each)
-            cells.append(f"{statistics.median(values):,.0f} ({values[0]:,.0f} to {values[-1]:,.0f})")
-        lines.append(f"| {title} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
 def main() -> None:
     """Measure, print, and keep the results."""
     parser = argparse.ArgumentParser(
@@ -200,7 +189,7 @@ def main() -> None:
     os.sched_setaffinity(0, {0})
     found = run(options.rounds, options.reports)
     million = statistics.median(each["bytes"] for rounds in found.values() for each in rounds) / 1e3
-    figures = table(found)
+    figures = rounds_table(FIGURES, found)
     command = shlex.join(["python", "-m", "benchmarks.feedback", *sys.argv[1:]])
     save_page(
         RESULTS,

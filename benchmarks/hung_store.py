@@ -19,12 +19,12 @@ import time
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from statistics import median
 from typing import Final
 
 import uvloop
 
 from benchmarks.pages import save_page
+from benchmarks.spreads import quantile, spread
 from gateway.config.api_keys import hash_key
 from gateway.config.gateway_file import GatewayConfig
 from gateway.running.logs import configure_logging
@@ -106,18 +106,10 @@ def page(found: Rounds, rounds: int, requests: int) -> str:
         "|---|---|---|---|",
     ]
     for state, samples in found.of.items():
-        halves = [_quantile(sample, 0.5) for sample in samples]
-        tails = [_quantile(sample, 0.99) for sample in samples]
-        lines.append(f"| {state} | {len(samples[0])} | {_spread(halves)} | {_spread(tails)} |")
+        halves = [quantile(sample, 0.5) for sample in samples]
+        tails = [quantile(sample, 0.99) for sample in samples]
+        lines.append(f"| {state} | {len(samples[0])} | {spread(halves, 1)} | {spread(tails, 1)} |")
     return "\n".join(lines) + "\n"
-
-
-def _quantile(sample: list[float], quantile: float) -> float:
-    return sample[min(len(sample) - 1, int(quantile * len(sample)))]
-
-
-def _spread(values: list[float]) -> str:
-    return f"{median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
 
 
 async def main() -> None:

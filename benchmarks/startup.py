@@ -21,7 +21,6 @@ import os
 import platform
 import shutil
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -33,6 +32,7 @@ from typing import Any
 
 from benchmarks.gateway_cost import CONFIG, KEY, cpu_seconds
 from benchmarks.pages import save_page
+from benchmarks.spreads import spread
 from gateway.config.api_keys import hash_key
 from tests.servers import free_port, wait_until
 
@@ -104,11 +104,6 @@ def first_answer(program: Path, folder: Path, provider_port: int) -> tuple[float
             process.wait()
 
 
-def shown(seconds: list[float]) -> str:
-    """Median and spread."""
-    return f"{statistics.median(seconds):.2f} ({min(seconds):.2f} to {max(seconds):.2f})"
-
-
 def report(result: dict[str, Any]) -> str:
     """The page for people."""
     origin = f"{result['date']}, `{result['command']}`, Python {result['python']}, {result['cores']} cores"
@@ -116,7 +111,7 @@ def report(result: dict[str, Any]) -> str:
         " ".join(
             (
                 "| yes |" if case["has_bytecode"] else "| no |",
-                f"{shown(case['seconds'])} | {shown(case['cpu_seconds'])} |",
+                f"{spread(case['seconds'], 2)} | {spread(case['cpu_seconds'], 2)} |",
             )
         )
         for case in result["cases"]

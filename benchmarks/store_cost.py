@@ -14,7 +14,6 @@ import datetime as dt
 import os
 import platform
 import shlex
-import statistics
 import sys
 import tempfile
 import time
@@ -22,6 +21,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from benchmarks.pages import save_page
+from benchmarks.spreads import rounds_table
 from policy_store.connect import connect
 from policy_store.experiment import Experiment
 from policy_store.log_records import Result
@@ -160,18 +160,6 @@ async def measure(url: str, calls: int) -> dict[str, float]:
     return figures
 
 
-def table(rounds: dict[str, list[dict[str, float]]]) -> str:
-    """Median over the rounds, with the smallest and largest."""
-    lines = [f"| | {' | '.join(rounds)} |", f"|---|{'---|' * len(rounds)}"]
-    for key, title in FIGURES.items():
-        cells = []
-        for each in rounds.values():
-            values = sorted(figures[key] for figures in each)
-            cells.append(f"{statistics.median(values):,.0f} ({values[0]:,.0f} to {values[-1]:,.0f})")
-        lines.append(f"| {title} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
 def main() -> None:
     """Measure, print, and keep the results."""
     parser = argparse.ArgumentParser(
@@ -190,7 +178,7 @@ def main() -> None:
                 rounds[name].append(asyncio.run(measure(server.url, options.calls)))
         for server in servers.values():
             server.stop()
-    figures = table(rounds)
+    figures = rounds_table(FIGURES, rounds)
     command = shlex.join(["python", "-m", "benchmarks.store_cost", *sys.argv[1:]])
     RESULTS.parent.mkdir(exist_ok=True)
     save_page(
