@@ -103,8 +103,9 @@ def _count(
     for index in rng.choice(len(planned.pairs), size=compared, p=planned.probabilities):
         first, second = planned.pairs[index]
         result = RESULTS[int(rng.random() < chances[first, second])]
-        forecast = int(planned.forecasts_millionths[first, second])
-        ledgers.count(np.array([first]), np.array([second]), [result], [forecast])
+        published = planned.forecasts_millionths
+        sides = int(published[first, second]), int(published[second, first])
+        ledgers.count(np.array([first]), np.array([second]), [result], [sides])
 
 
 def row(world: World, case: Case, epsilon: float, runs: list[Run], free: list[Run]) -> dict[str, Any]:

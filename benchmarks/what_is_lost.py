@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import numpy as np
-
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
@@ -30,19 +28,19 @@ from gateway.llm_po.lab.simulate import Trial  # noqa: E402 - after the path is 
 from gateway.llm_po.lab.world_files import load_world  # noqa: E402 - after the path is set
 from gateway.llm_po.lab.worlds import World  # noqa: E402 - after the path is set
 from gateway.llm_po.samplers import Situation  # noqa: E402 - after the path is set
-from gateway.llm_po.stakes import published_forecasts  # noqa: E402 - after the path is set
 from gateway.llm_po.wins import IntArray  # noqa: E402 - after the path is set
 
 VARIANTS = ("as it is", "true forecasts", "no survivor check", "both")
+COUNT = simulate._Batch._count
 CYCLIC = ROOT / "tests" / "data" / "worlds" / "cyclic_4_synthetic.json"
 
 
-def _true_forecasts(batch: Any, situation: Situation) -> IntArray:
-    """Forecasts that no method can make: the true preferences, in each run's own order of policies."""
-    batch._fit = situation.fit
+def _counted_with_the_truth(batch: simulate._Batch, landed: IntArray, situation: Situation) -> None:
+    """Counts with forecasts that no method can make: the true preferences, as each run orders them."""
     orders = batch._orders
     truth = batch._trial.world.preferences[orders[:, :, None], orders[:, None, :]]
-    return published_forecasts(np.asarray(truth), situation)
+    with patch.object(simulate, "forecasts", lambda *_fit, **_which: truth):
+        COUNT(batch, landed, situation)
 
 
 def multiple(world: World, variant: str, seeds: int) -> tuple[float, float]:
@@ -50,7 +48,7 @@ def multiple(world: World, variant: str, seeds: int) -> tuple[float, float]:
     trial = Trial(world, delta=0.05, max_comparisons=100_000)
     with ExitStack() as changes:
         if variant in ("true forecasts", "both"):
-            changes.enter_context(patch.object(simulate._Batch, "_published", _true_forecasts))
+            changes.enter_context(patch.object(simulate._Batch, "_count", _counted_with_the_truth))
         if variant in ("no survivor check", "both"):
             changes.enter_context(patch.object(stopping, "CLEARED", 0.0))
             changes.enter_context(patch.object(samplers, "CLEARED", 0.0))

@@ -1,0 +1,34 @@
+"""Benchmarks that reach into a simulation still find what they change there."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def as_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These import each other as they do when they are run by their path."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+
+def test_true_forecasts_take_fewer_comparisons() -> None:
+    """The truth is put in the place of what was learnt."""
+    lost = importlib.import_module("benchmarks.what_is_lost")
+    world = next(world for world in lost.clear_worlds() if world.name == "bt-5")
+    learnt, true = (lost.multiple(world, variant, 20)[0] for variant in ("as it is", "true forecasts"))
+    assert true < learnt
+
+
+def test_run_within_caps_comes_to_a_decision() -> None:
+    """A policy capped at 5 % answers no more than that, and the run ends all the same."""
+    caps = importlib.import_module("benchmarks.exposure_caps")
+    world = caps.worlds.bradley_terry("far apart", [2.0, 0.0, -2.0])
+    run = caps.run(world, caps.Case("the worst: 5 %", {caps.WORST: 0.05}), 0.02, seed=1)
+    assert run.is_decided
+    assert not run.is_wrong
+    assert run.shares[caps.WORST] <= 0.05 + 1e-6
