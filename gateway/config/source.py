@@ -44,7 +44,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _FastLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc] # of libyaml, if there
-    """The same ten times as fast; it says less about what is wrong with a file."""
+    """The same, much faster; it says less about what is wrong with a file."""
 
 
 for _each in (_Loader, _FastLoader):
