@@ -17,16 +17,19 @@ _PAGE: Final = 2_000  # records between which other tasks run
 
 async def integrity_of(
     store: PolicyStore, view: ExperimentView, decision: Decision, counts: Counts
-) -> dict[str, Any]:
-    """What a certificate of this decision says of its votes.
+) -> dict[str, Any] | None:
+    """What a certificate of this decision says of its votes; None if some are no longer in the store's log.
 
     Raises:
         StoreUnavailableError: The log cannot be read.
     """
-    name, generation = view.experiment.name, view.generation
+    name, generation, last = view.experiment.name, view.generation, decision.certificate["comparisons"]
     found, counted = IntegrityCount(decision.certificate, view.experiment), PlanJoin()
+    missing = last - counts.inherited
     records, position = await store.log(name, generation, count=_PAGE)
     while records:
-        found.take(counted.of(records))
+        comparisons = [each for each in counted.of(records) if each.number <= last]
+        found.take(comparisons)
+        missing -= len(comparisons)
         records, position = await store.log(name, generation, after=position, count=_PAGE)
-    return found.stated(by_pair(counts))
+    return None if missing else found.stated(by_pair(counts))

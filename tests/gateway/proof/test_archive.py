@@ -82,6 +82,27 @@ async def test_a_decision_is_verified_from_archive_and_log_on_another_machine(
     assert await run("verify", NAME, "--log", backup, "--archive", str(tmp_path / "copy")) == 0
 
 
+async def test_a_decision_after_comparisons_were_removed_claims_nothing_of_all_votes(
+    decide: Callable[..., Any],
+    embedded_store: PolicyStore,
+    embedded_url: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The planner has only the rest of the log, so `integrity` is left out, and all else is confirmed."""
+    await decide(most=10)
+    await trimmed(embedded_url, tmp_path / "archive", keep=4)
+    rows = await decide(first_unit=10)
+    assert await run("archive", str(tmp_path / "archive"), "--redis-url", embedded_url) == 0
+    capsys.readouterr()
+
+    assert rows[0]["certificate"]["comparisons"] > 10
+    assert "integrity" not in rows[0]["certificate"]
+    source = ("--redis-url", embedded_url, "--archive", str(tmp_path / "archive"))
+    assert await run("verify", NAME, *source) == 0, capsys.readouterr()
+    assert capsys.readouterr().out.startswith("confirmed")
+
+
 async def test_a_changed_or_gapped_archive_is_refused_at_its_first_difference(
     decide: Callable[..., Any],
     embedded_store: PolicyStore,
