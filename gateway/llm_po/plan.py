@@ -142,7 +142,7 @@ def plan(
         leader=_leader(model, tally, design),
         evidence_nats=evidence_nats,
         needed_nats=needed_nats,
-        expected_remaining=0.0 if concluded else _expected_remaining(model, tally, design),
+        expected_remaining=0.0 if concluded else _expected_remaining(model, own, tally, design),
         verdict=concluded,
         next_start=Start(model, likeliest),
         fit=None if design.features is None else goodness_of_fit(tally.wins, design.features, likeliest),
@@ -211,8 +211,15 @@ def _leader(model: Fit, tally: Tally, design: Design) -> int:
     return int(np.where(out, -np.inf, model.mean_scores[0]).argmax())
 
 
-def _expected_remaining(model: Fit, tally: Tally, design: Design) -> float | None:
-    """Comparisons to a verdict at the pace that the posterior expects; None if there is no estimate."""
+def _expected_remaining(model: Fit, own: Fit, tally: Tally, design: Design) -> float | None:
+    """Comparisons to a verdict at the pace that the posterior expects; None if there is no estimate.
+
+    Args:
+        model: The posterior with everything that informs it, which says how fast evidence comes.
+        own: That of the comparisons alone, which the check against circles uses.
+        tally: Everything counted.
+        design: The design.
+    """
     pace = expected_information(model, 0.5 + design.epsilon)[0]
     if design.epsilon > 0:
         against = against_rivals(tally.evidence, tally.at_half, tally.debts, design.promise)
@@ -224,7 +231,7 @@ def _expected_remaining(model: Fit, tally: Tally, design: Design) -> float | Non
         needed = elimination_threshold(design.delta) - tally.row_totals / NANO
         work = np.where(tally.eliminated, 0.0, _work(needed, pace.max(axis=1)))
         remaining = float(np.sort(work)[:-1].sum())
-    if remaining == 0 and _is_in_doubt(model, tally, design):
+    if remaining == 0 and _is_in_doubt(own, tally, design):
         remaining = np.inf  # the check against circles may need any number
     if design.max_comparisons is not None:
         remaining = min(remaining, float(design.max_comparisons - tally.comparisons))

@@ -253,3 +253,15 @@ def test_last_policy_in_doubt_gives_no_estimate(budget: int | None) -> None:
 
     assert made.verdict is None
     assert made.expected_remaining == (None if budget is None else budget - 49)
+
+
+def test_source_that_knows_of_no_circle_does_not_end_the_doubt() -> None:
+    """The check against circles asks the comparisons alone, and so does the estimate of what it takes."""
+    wins = np.array([[0, 20, 0], [0, 0, 2], [1, 0, 0]])
+    tally = Tally(wins, np.zeros_like(wins), np.zeros_like(wins), np.array([False, True, True]), 23)
+    said = np.triu(np.full((3, 3), 100.0), 1)
+    made = plan(tally, Design(0.05, 0.0, 0, (0.0, 0.0, 0.0)), np.random.default_rng(1), sources=[said])
+
+    assert made.used[0] > 0.9
+    assert made.verdict is None
+    assert made.expected_remaining is None
