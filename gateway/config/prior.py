@@ -14,6 +14,7 @@ from gateway.config.values import fault, outside_of
 
 _LOG: Final = "log.jsonl"
 _LONGEST_HEADER: Final = 16 * 1024 * 1024
+_MOST_WINS: Final = 2**53  # larger counts are no exact numbers any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,9 @@ class OfflineRun:
                 f"{as_written!r} holds no finished run of `llmpo optimize`.",
                 f"Name the directory that the run wrote its {_LOG} to, relative to the configuration file.",
             ) from error
-        if {len(run.fingerprints)} != {len(run.wins), *map(len, run.wins)} or min(map(min, run.wins)) < 0:
+        counts = [wins for row in run.wins for wins in row]
+        are_counts = bool(counts) and all(0 <= wins <= _MOST_WINS for wins in counts)
+        if {len(run.fingerprints)} != {len(run.wins), *map(len, run.wins)} or not are_counts:
             raise fault(f"The counts of the run in {as_written!r} are damaged.", "Repeat the run.")
         return run
 

@@ -73,6 +73,8 @@ def test_stored_form_changes_only_with_a_prior(tmp_path: Path) -> None:
         '{"experiment": {"policy_fingerprints": ["a", "b"]}, "certificate": {"wins": [[0, -1], [0, 0]]}}\n',
         '{"experiment": {"policy_fingerprints": []}, "certificate": {"wins": []}}\n',
         '{"experiment": {"policy_fingerprints": ["a", "b"]}, "certificate": {"wins": [[0, 1e999], [0]]}}\n',
+        '{"experiment": {"policy_fingerprints": ["a", "b"]}, "certificate": {"wins": [[0, 1%s], [0, 0]]}}\n'
+        % ("0" * 400),
     ],
 )
 def test_directory_without_a_finished_run_is_refused(tmp_path: Path, content: str) -> None:
