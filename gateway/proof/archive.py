@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -128,12 +129,13 @@ class ArchiveWriter:
         digest: The digest up to it.
 
     Raises:
-        ArchiveError: The file is not what was archived, or lacks some of it.
+        ArchiveError: The file is not what was archived, lacks some of it, or cannot be written.
     """
 
     def __init__(self, folder: Path, name: str, log: str, acknowledged: Archived | None) -> None:
-        path = archive_path(folder, name, log)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self._path = archive_path(folder, name, log)
+        with _writing(path):
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.entry, self.digest = NO_ENTRY, _first_digest(name, log)
         is_missing = acknowledged is not None
         for found in read_archive(folder, name, log):
@@ -145,17 +147,19 @@ class ArchiveWriter:
                 f"{path} ends at entry {self.entry} and is not the archive that the store knows, which has "
                 f"entry {acknowledged.entry}. Go on with that one, or copy it here."
             )
-        self._file = _opened(path)
+        with _writing(path):
+            self._file = _opened(path)
         if self._file.tell() == 0:
             head = {"type": "archive", "schema": ARCHIVE_SCHEMA, "name": name, "log": log}
             self._write(orjson.dumps(head, option=orjson.OPT_APPEND_NEWLINE))
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with suppress(OSError):  # of what could not be written before, which nobody was told of
+            self._file.close()
 
     def append(self, entries: Iterable[tuple[str, LogRecord]]) -> None:
-        """Write entries, and return once they are on the disk."""
+        """Write entries, and return once they are on the disk. Raises ArchiveError if they are not."""
         lines = []
         for entry, record in entries:
             fields = orjson.loads(orjson.dumps(record_fields(record)))
@@ -165,9 +169,23 @@ class ArchiveWriter:
         self._write(b"".join(lines))
 
     def _write(self, text: bytes) -> None:
-        self._file.write(text)
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        try:
+            with _writing(self._path):
+                self._file.write(text)
+                self._file.flush()
+                os.fsync(self._file.fileno())
+        except ArchiveError:
+            self.close()
+            raise
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Name the file that could not be written."""
+    try:
+        yield
+    except OSError as error:
+        raise ArchiveError(f"{path} cannot be written: {error.strerror}.") from error
 
 
 def _opened(path: Path) -> BinaryIO:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import random
@@ -163,6 +164,31 @@ async def test_nothing_leaves_the_store_that_is_not_archived(
     assert [each.number for each in await logged_comparisons(embedded_store)] == list(range(47, 51))
     assert len(entries(tmp_path)) == 52
     await redis.aclose()
+
+
+async def test_a_full_disk_is_named_and_nothing_is_said_to_be_archived(
+    embedded_store: PolicyStore,
+    embedded_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The file, and why, in one line; with room again the archive is whole."""
+    await planned(embedded_store)
+    assert await run("archive", str(tmp_path), "--redis-url", embedded_url) == 0
+    await prefer(embedded_store, "u1")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as faults:
+        faults.setattr(os, "fsync", full)
+        assert await run("archive", str(tmp_path), "--redis-url", embedded_url) == 1
+    said = capsys.readouterr().err
+    assert f"{archive_path(tmp_path, NAME, '1')} cannot be written: No space left on device." in said
+
+    assert await run("archive", str(tmp_path), "--redis-url", embedded_url) == 0
+    assert len(entries(tmp_path)) == 3
 
 
 async def test_every_entry_is_in_the_file_once_however_often_it_is_killed(
