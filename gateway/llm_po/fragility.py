@@ -158,9 +158,7 @@ class Contributions:
 
     def _contribution(self, rival: int, full: int, half: int) -> int:
         """What an outcome added at most to the amount against a policy that was compared with `rival`."""
-        if self._epsilon == 0:
-            return full
-        if rival == self._champion:
+        if self._epsilon == 0 or rival == self._champion:
             return full
         return max(full, half) if self._is_best else 0
 

@@ -68,7 +68,6 @@ async def run_round(stage: Stage, planned: Round) -> Findings:
     record = RoundRecord(_name(planned.seed))
     harmed: set[int] = set()
     crowd = Crowd(stage, planned, record, harmed)
-    began = time.monotonic()
     for gateway in stage.gateways.values():
         await gateway.planned(record.name)
     began = time.monotonic()
@@ -106,7 +105,7 @@ async def _compare(stage: Stage, crowd: Crowd, record: RoundRecord) -> Findings:
     counted = (await store.counts(name, 1)).comparisons
     await crowd.send_again()
     await _settled(stage, name)
-    lines = [line async for line in ExperimentLog(store).lines(name)]
+    lines = await ExperimentLog(store).whole(name)
     log, (records, position) = [], await store.log(name, 1)
     while records:
         log += records
