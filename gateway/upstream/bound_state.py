@@ -43,8 +43,8 @@ _WRITTEN: Final = frozenset({"arguments", "input", "text", "output"})
 _IN_IDS: Final = "__thought__"
 _NOT_THE_MODELS: Final = frozenset({"developer", "system", "user"})
 _DEEPEST: Final = 8
-# Every such part contains one of these.
-MARKERS: Final = (b"signature", b"Signature", b"encrypted", b"redacted_thinking", b"_opaque", b"__thought__")
+# Every such part contains one of these; the first is in `signature` as in `thoughtSignature`.
+MARKERS: Final = (b"ignature", b"encrypted", b"redacted_thinking", b"_opaque", b"__thought__")
 _GONE: Final = object()
 
 
