@@ -11,12 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from gateway.llm_po.errors import ReplayError
 from gateway.llm_po.evidence import RESULTS, ComparisonResult, Ledger, Tally
 from gateway.llm_po.last_look import with_last_look
 from gateway.llm_po.lines import UNSTATED_PROMISE
+from gateway.llm_po.logged import LoggedComparison
 from gateway.llm_po.rules import GUARANTEES
 from gateway.llm_po.rules import reached as rule_verdict
 from gateway.llm_po.scalars import whole_number
@@ -68,45 +69,6 @@ ASSUMPTION_LAST_LOOK: Final = (
     " Decided by the last look at the end of the budget: in addition, the random number that lowered the line"
     " did not influence the budget, or what was counted."
 )
-
-
-class LoggedComparison(Protocol):
-    """One line of the comparison log; `policy_store.log_records.Comparison` is one."""
-
-    @property
-    def number(self) -> int:
-        """Counts up from 1 without gaps."""
-        ...
-
-    @property
-    def first(self) -> int:
-        """The lower index of the pair."""
-        ...
-
-    @property
-    def second(self) -> int:
-        """The higher index of the pair."""
-        ...
-
-    @property
-    def result(self) -> str:
-        """`win`, `loss` or `tie`, seen from `first`."""
-        ...
-
-    @property
-    def probability_millionths(self) -> int:
-        """The forecast of P(first preferred) it was counted with."""
-        ...
-
-    @property
-    def second_millionths(self) -> int | None:
-        """The forecast of P(second preferred) it was counted with; None where the other one leaves it."""
-        ...
-
-    @property
-    def plan_version(self) -> int:
-        """The plan that published the forecasts; 0 before the first plan."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,6 @@ from fractions import Fraction
 from typing import Any, Final, Protocol
 
 from gateway.llm_po.betting import increments_at
-from gateway.llm_po.certificate import LoggedComparison
 from gateway.llm_po.lines import (
     NANO,
     UNSTATED_PROMISE,
@@ -35,6 +34,7 @@ from gateway.llm_po.lines import (
     last_look_nano_nats,
     no_worse_nano_nats,
 )
+from gateway.llm_po.logged import LoggedComparison
 
 _CERTIFIES: Final = frozenset({"winner", "no_worse"})
 _EXACT: Final = "e-process"

@@ -15,15 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from gateway.llm_po.betting import MILLION, SMALLEST_FORECAST, increments_at
 from gateway.llm_po.errors import DesignError, ReplayError
 from gateway.llm_po.lines import elimination_nano_nats
+from gateway.llm_po.logged import LoggedComparison
 from gateway.llm_po.scalars import checked_delta, checked_epsilon, whole_number
-
-if TYPE_CHECKING:
-    from gateway.llm_po.certificate import LoggedComparison  # only for type checking: it loads numpy
 
 LATEST: Final = 300
 """How many of the latest decisive outcomes a forecast uses; earlier ones are ignored."""

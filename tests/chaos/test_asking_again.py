@@ -61,7 +61,8 @@ class Users:
         messages: list[Any] = [{"role": "user", "content": f"Which way is north? ({self._number})"}]
         answers = [await self._ask(messages), await self._ask(messages)]
         liked = SAID["warm"] if self._rng.random() < 0.9 else SAID["plain"]
-        (kept,) = [said for said in answers if said.strip() == liked]
+        # Once the experiment has decided between the two requests, both answers can be the other policy's.
+        kept = next((said for said in answers if said.strip() == liked), answers[-1])
         messages += [{"role": "assistant", "content": kept}, {"role": "user", "content": "Thanks!"}]
         await self._ask(messages)
 
