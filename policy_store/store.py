@@ -130,15 +130,11 @@ class PolicyStore(
         kept = await self._answer(self._redis.hgetall(self._names.experiment(name).contents))
         return {fingerprint: json.loads(text) for fingerprint, text in kept.items()}
 
-    async def revision(self, name: str) -> int:
-        """A number that changes whenever the view changes; cheap to poll."""
-        revision = await self._answer(self._redis.hget(self._names.experiment(name).control, "revision"))
-        if revision is None:
-            raise UnknownExperimentError(f"The store holds no experiment {name!r}.")
-        return int(revision)
-
     async def revisions(self, names: Sequence[str]) -> dict[str, int]:
-        """The revisions of many experiments; those that the store does not hold are left out."""
+        """Numbers that change whenever the views of experiments change; cheap to poll.
+
+        Experiments that the store does not hold are left out.
+        """
         controls = [(self._names.experiment(name).control,) for name in names]
         found = await self._scripts.run_each("field_of_each", controls, "revision")
         return {name: int(revision) for name, revision in zip(names, found, strict=True) if revision}

@@ -118,11 +118,6 @@ class StoreVitals(StorePart):
         found = await self._scripts.run_each("field_of_each", counts, "comparisons")
         return [int(counted or 0) for counted in found]
 
-    async def comparisons(self, name: str, generation: int) -> int:
-        """How many comparisons a generation has counted, including inherited ones."""
-        counts = self._names.experiment(name).generation(generation).counts
-        return int(await self._answer(self._redis.hget(counts, "comparisons")) or 0)
-
     async def server_settings(self) -> ServerSettings:
         """Whether its servers drop keys and keep data on disk, as far as this user may know.
 

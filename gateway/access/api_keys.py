@@ -197,8 +197,9 @@ class KeyRegistry:
     async def _follow(self) -> None:
         """Use the keys in the store, unless some were lost: an operator has to accept that first."""
         is_accepted = self._epoch != self._history.epoch
+        known = self._book.revision  # another task may follow a later change before this one has its answer
         revision = await self._store.revision()
-        if revision < self._book.revision and not is_accepted:
+        if revision < known and not is_accepted:
             self._history.hold(
                 Loss.OLDER if revision else Loss.KEYS_GONE, epoch=self._history.epoch, of="API keys"
             )

@@ -4,6 +4,9 @@ A restored copy, an emptied or new server, or keys dropped for lack of memory wo
 generations' numbers to other policies and count reports a second time. If a value that only grows is smaller
 than before, decisions and feedback wait until an operator accepts the store as it is. Requests are answered
 as before all the while.
+
+Many tasks read the store at once, over several connections, and answers are taken in out of order. So an
+answer is compared with what was known before its question was sent: what became known meanwhile may be later.
 """
 
 from __future__ import annotations
@@ -71,9 +74,9 @@ class StoreHistory:
         self.id, self.epoch = pulse.id, pulse.epoch
         self._written_at = max(self._written_at, pulse.written_at)
 
-    def is_past(self, name: str, revision: int) -> bool:
-        """Whether an experiment was seen at a later revision before."""
-        return revision < self._revisions.get(name, 0)
+    def revision(self, name: str) -> int:
+        """The latest revision at which an experiment was seen; 0 if it never was."""
+        return self._revisions.get(name, 0)
 
     def knows(self, name: str) -> bool:
         """Whether this experiment was seen in the store before."""
@@ -81,16 +84,15 @@ class StoreHistory:
 
     def saw_revision(self, name: str, revision: int) -> None:
         """Remember an experiment's revision."""
-        self._revisions[name] = max(revision, self._revisions.get(name, 0))
+        self._revisions[name] = max(revision, self.revision(name))
 
-    def is_short(self, name: str, generation: int, comparisons: int) -> bool:
-        """Whether a generation of an experiment was seen with more comparisons before."""
-        return comparisons < self._comparisons.get(_run(name, generation), 0)
+    def comparisons(self, name: str, generation: int) -> int:
+        """The most comparisons that a generation of an experiment was seen with."""
+        return self._comparisons.get(_run(name, generation), 0)
 
     def saw_comparisons(self, name: str, generation: int, comparisons: int) -> None:
         """Remember how many comparisons a generation has."""
-        run = _run(name, generation)
-        self._comparisons[run] = max(comparisons, self._comparisons.get(run, 0))
+        self._comparisons[_run(name, generation)] = max(comparisons, self.comparisons(name, generation))
 
     def hold(self, loss: Loss, *, epoch: int, **about: Any) -> None:
         """Hold decisions and feedback, and log that once.

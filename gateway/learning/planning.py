@@ -302,7 +302,7 @@ class Planner:
                 return
 
     def _is_held(self, name: str, revision: int) -> bool:
-        return self._history.held is not None or self._history.is_past(name, revision)
+        return self._history.held is not None or revision < self._history.revision(name)
 
 
 def _admitted(proposal: ProposedPlan, view: ExperimentView) -> ProposedPlan:

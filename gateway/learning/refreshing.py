@@ -123,10 +123,12 @@ class Refresher:
 
     async def _update_all(self) -> None:
         epoch, definitions = self._history.epoch, self._catalogue.definitions
-        seen = [name for name in definitions if self._history.knows(name)]
-        found = dict.fromkeys(seen, _GONE) | dict(await self._store.revisions(seen)) if seen else {}
+        known = {name: self._history.revision(name) for name in definitions if self._history.knows(name)}
+        found = dict.fromkeys(known, _GONE) | dict(await self._store.revisions(list(known))) if known else {}
         for name, definition in definitions.items():
             try:
+                if name in known:
+                    self._check(name, epoch, known[name], found[name])
                 await self._update(definition, epoch, found.get(name))
             except UnknownExperimentError:
                 self._history.hold(Loss.KEYS_GONE, epoch=epoch, experiment=name)
@@ -134,19 +136,18 @@ class Refresher:
     async def _update(self, definition: Definition, epoch: int, found: int | None) -> None:
         """Follow an experiment. `found` is its revision in the store; None if it was never seen there."""
         name, history = definition.name, self._history
-        revision = None if found is None else await self._checked(name, epoch, found)
         if history.held is not None:
             return
         known = self._views.get(name)
         if known is not None and self._registered[name] is definition:
-            if revision == known.revision:
+            if found == known.revision:
                 return
             view = await self._store.view(name)
         else:
             contents = definition.contents if self._catalogue.policies_shown == "full" else {}
             await self._store.keep_contents(name, contents)
             view = await self._store.register(definition.experiment, definition.elimination_nano_nats)
-        if history.is_past(name, view.revision) or epoch != history.epoch:
+        if view.revision < history.revision(name) or epoch != history.epoch:
             return  # the next reading decides what that means
         history.saw_revision(name, view.revision)
         self._views[name], self._registered[name] = view, definition
@@ -154,16 +155,16 @@ class Refresher:
         self._is_behind = True
         self._report(known, view)
 
-    async def _checked(self, name: str, epoch: int, revision: int) -> int:
-        """The revision of an experiment that was seen before; a smaller one than before is a loss."""
-        history = self._history
-        if revision == _GONE:
+    def _check(self, name: str, epoch: int, known: int, found: int) -> None:
+        """Compare a revision with the one known before it was asked for; a smaller one is a loss.
+
+        Raises:
+            UnknownExperimentError: If the store no longer holds the experiment.
+        """
+        if found == _GONE:
             raise UnknownExperimentError(f"The store no longer holds {name!r}.")
-        if history.is_past(name, revision):  # another task may have read a later one in the meantime
-            revision = await self._store.revision(name)
-        if history.is_past(name, revision):
-            history.hold(Loss.OLDER, epoch=epoch, experiment=name)
-        return revision
+        if found < known:
+            self._history.hold(Loss.OLDER, epoch=epoch, experiment=name)
 
     def _report(self, before: ExperimentView | None, now: ExperimentView) -> None:
         name = now.experiment.name

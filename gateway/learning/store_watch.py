@@ -253,12 +253,10 @@ class StoreWatch:
     async def _loss_of_comparisons(self) -> Loss | None:
         experiments = self._snapshots.current.experiments.values() if self._snapshots else ()
         runs = [(live.name, live.generation) for live in experiments if live.generation]
-        found = zip(runs, await self._vitals.comparisons_of_each(runs), strict=True)
-        for (name, generation), counted in found:
-            if self.history.is_short(name, generation, counted):
-                # A later acknowledgement may be known here before this answer is read.
-                counted = await self._vitals.comparisons(name, generation)  # noqa: PLW2901 - a later reading
-            if self.history.is_short(name, generation, counted):
+        before = [self.history.comparisons(*run) for run in runs]
+        found = await self._vitals.comparisons_of_each(runs)
+        for (name, generation), known, counted in zip(runs, before, found, strict=True):
+            if counted < known:
                 return Loss.OLDER if counted else Loss.KEYS_GONE
             self.history.saw_comparisons(name, generation, counted)
         return None

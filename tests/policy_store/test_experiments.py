@@ -35,7 +35,7 @@ async def test_registering_again_changes_nothing(store: PolicyStore) -> None:
     view = await started(store)
 
     assert await started(store) == view
-    assert await store.revision(NAME) == view.revision
+    assert await store.revisions([NAME, "nobody"]) == {NAME: view.revision}
     assert len(await store.events(NAME)) == 1
 
 
@@ -121,7 +121,6 @@ async def test_unknown_experiment_is_said_to_be_unknown(store: PolicyStore) -> N
     await started(store)
     calls = [
         store.view("nobody"),
-        store.revision("nobody"),
         store.counts(NAME, 2),
         store.acquire_lease("nobody", "planner", 1),
         store.publish_plan(NAME, 2, plan(), forecasts(), 1),

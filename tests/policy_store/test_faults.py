@@ -135,7 +135,7 @@ async def test_server_that_never_answers_is_reported_in_time() -> None:
 
         began = time.monotonic()
         with pytest.raises(StoreUnavailableError, match=r"0\.3 s"):
-            await store.revision(NAME)
+            await store.view(NAME)
 
         assert time.monotonic() - began < TIMEOUT_SECONDS + SLACK_SECONDS
         await store.aclose()
@@ -184,6 +184,6 @@ async def test_time_for_which_this_process_did_nothing_is_not_the_stores(
     hurried = PolicyStore(connect(store_url, timeout_seconds=impatient(5)), timeout_seconds=0.2)
     asyncio.get_running_loop().call_soon(time.sleep, 0.6)
 
-    assert await hurried.revision(NAME) == 1
+    assert await hurried.revisions([NAME]) == {NAME: 1}
 
     await hurried.aclose()

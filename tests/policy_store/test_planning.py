@@ -59,7 +59,7 @@ async def test_published_plan_is_what_every_replica_reads(store: PolicyStore) ->
     """Versions count up, each publication changes the revision, the store sets version, fence and time."""
     await started(store)
     fence = await store.acquire_lease(NAME, "planner", 60)
-    before = await store.revision(NAME)
+    before = (await store.view(NAME)).revision
 
     first = await store.publish_plan(NAME, 1, plan(), forecasts(), fence)
     second = await store.publish_plan(
@@ -128,7 +128,7 @@ async def test_replaced_planner_can_neither_publish_nor_decide(store: PolicyStor
 async def test_decision_changes_state_incumbent_and_certificate_together(store: PolicyStore) -> None:
     """One step: a reader of the new incumbent also reads the certificate that made it."""
     fence = await planned(store)
-    revision = await store.revision(NAME)
+    revision = (await store.view(NAME)).revision
     certificate = {"evidence": [[0, 12345678901234], [5, 0]], "statistic_nats": 3.0123456789}
 
     view = await store.decide(NAME, 1, fence, move=Move.PROMOTE, champion=2, certificate=certificate)

@@ -164,7 +164,7 @@ async def test_writes_held_back_are_a_pulse_without_an_answer(admin: Redis, redi
 
     with pytest.raises(StoreUnavailableError, match=r"0\.3 s"):
         await vitals.pulse(may_begin=False)
-    assert await vitals.comparisons("support", 1) == 0
+    assert await vitals.comparisons_of_each([("support", 1)]) == [0]
 
     await admin.execute_command("CLIENT", "UNPAUSE")
     assert (await vitals.pulse(may_begin=False)).id == first.id

@@ -12,15 +12,20 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from gateway.access.api_keys import KeyRegistry
 from gateway.access.kept_keys import KeptKeys
+from gateway.config.access import LimitsSpec
 from gateway.config.api_keys import hash_key
+from gateway.experiments.catalogue import CatalogueHolder
+from gateway.experiments.store_history import StoreHistory
 from gateway.learning import store_watch
 from gateway.running.kept_file import KeptFile, kept_path
-from policy_store.api_keys import KeyBook, KeyRecord
+from policy_store.api_keys import ApiKeyStore, KeyBook, KeyRecord
 from policy_store.connect import connect
-from tests.gateway.building import gateway_config
+from tests.gateway.building import catalogue, gateway_config
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.whole import Whole, eventually, quick_settings, whole_gateway
+from tests.pace import PATIENCE_SECONDS
 from tests.servers import RedisServer
 
 ADMIN = "boss-" + "0" * 40
@@ -147,6 +152,31 @@ async def test_keys_of_an_emptied_store_stay_in_force_until_it_is_accepted(
             return (await app.ask("plain")).status == 401
 
         await eventually(is_refused, "the keys of the store in force")
+
+
+async def test_an_answer_that_a_later_one_overtakes_is_no_loss(embedded_url: str, tmp_path: Path) -> None:
+    """Another task follows a newer change while this one waits for the number of the change before it."""
+    client = connect(embedded_url)
+    store, history = ApiKeyStore(client, timeout_seconds=PATIENCE_SECONDS), StoreHistory()
+    keys = CatalogueHolder(catalogue(auth={"admin_keys": [hash_key(ADMIN)]}))
+    registry = KeyRegistry(
+        store, keys, lambda _: None, history=history, kept=file_of(tmp_path), interval_seconds=60
+    )
+    await registry.refresh()
+    asked = store.revision
+
+    async def asked_while_a_key_is_made() -> int:
+        store.revision = asked  # type: ignore[method-assign]
+        found = await asked()
+        await registry.create("app", "client", LimitsSpec(), by="config")
+        return found
+
+    store.revision = asked_while_a_key_is_made  # type: ignore[method-assign]
+    await registry.refresh()
+
+    assert history.held is None
+    assert [key.name for key in registry.in_force if key.source == "store"] == ["app"]
+    await client.aclose()
 
 
 async def test_what_is_not_known_to_be_recorded_is_said_so_and_may_be_repeated(

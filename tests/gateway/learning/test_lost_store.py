@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -229,13 +230,22 @@ async def test_whatever_is_lost_holds_feedback_until_accepted(
         assert (await gateway.feed(id=unrated, preferred=0)).json["status"] in {"counted", "duplicate"}
 
 
-async def test_a_look_while_a_loss_is_accepted_finds_no_new_loss(
-    embedded_url: str, redis: Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Accepting asks the store several things, and experiments are looked at in between."""
+@dataclass
+class Replica:
+    """What one replica knows of the store."""
+
+    history: StoreHistory
+    refresher: Refresher
+    vitals: StoreVitals
+    watch: StoreWatch
+
+
+@pytest.fixture
+async def replica(embedded_url: str) -> AsyncIterator[Replica]:
+    """A replica that has looked at the store once."""
     client = connect(embedded_url, timeout_seconds=impatient(5))
     history, health = StoreHistory(), StoreHealth()
-    replica = Refresher(
+    refresher = Refresher(
         PolicyStore(client, timeout_seconds=impatient(5)),
         CatalogueHolder(catalogue()),
         health,
@@ -245,23 +255,50 @@ async def test_a_look_while_a_loss_is_accepted_finds_no_new_loss(
     vitals = StoreVitals(client, timeout_seconds=impatient(5))
     watch = StoreWatch(vitals, history, health, StoreBreaker(lambda: 0.0))
     sealed = SealingKeyHolder(SealingKeys(key_from_secret("s" * 32)))
-    watch.look_after(replica, replica.holder, sealed)
+    watch.look_after(refresher, refresher.holder, sealed)
     await vitals.put_sealing_key(sealed.current.newest)
     await watch.look()
-    await replica.refresh()
+    await refresher.refresh()
+    yield Replica(history, refresher, vitals, watch)
+    await client.aclose()
+
+
+async def test_a_look_while_a_loss_is_accepted_finds_no_new_loss(
+    replica: Replica, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Accepting asks the store several things, and experiments are looked at in between."""
     await redis.flushall()
-    await watch.look()
-    assert history.held is Loss.KEYS_GONE
-    asked = vitals.sealing_key
+    await replica.watch.look()
+    assert replica.history.held is Loss.KEYS_GONE
+    asked = replica.vitals.sealing_key
 
     async def asked_while_another_looks() -> bytes | None:
-        await replica.refresh()
+        await replica.refresher.refresh()
         return await asked()
 
-    monkeypatch.setattr(vitals, "sealing_key", asked_while_another_looks)
-    await watch.accept("ops")
-    assert history.held is None
-    await client.aclose()
+    monkeypatch.setattr(replica.vitals, "sealing_key", asked_while_another_looks)
+    await replica.watch.accept("ops")
+    assert replica.history.held is None
+
+
+async def test_counts_that_later_acknowledgements_overtake_are_no_loss(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica that counts much feedback has heard of later comparisons before the look has its answer."""
+    asked = replica.vitals.comparisons_of_each
+    acknowledged = iter((1, 2, 3))
+
+    async def asked_while_feedback_is_counted(runs: Sequence[tuple[str, int]]) -> list[int]:
+        found = await asked(runs)
+        replica.history.saw_comparisons(NAME, 1, next(acknowledged))
+        return found
+
+    monkeypatch.setattr(replica.vitals, "comparisons_of_each", asked_while_feedback_is_counted)
+    await replica.watch.look()
+    assert replica.history.held is None
+
+    await replica.watch.look()  # one comparison was acknowledged before this look, and the store has none
+    assert replica.history.held is Loss.KEYS_GONE
 
 
 async def _counted(gateway: Whole, comparisons: int) -> bool:

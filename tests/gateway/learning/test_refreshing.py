@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,12 +11,12 @@ import pytest
 
 from gateway.experiments.catalogue import Catalogue, CatalogueHolder
 from gateway.experiments.snapshot import LiveExperiment
-from gateway.experiments.store_history import StoreHistory
+from gateway.experiments.store_history import Loss, StoreHistory
 from gateway.learning.refreshing import Refresher
 from gateway.llm_po.lines import elimination_nano_nats
 from gateway.running.background import background, stop
 from gateway.running.store_health import StoreHealth
-from policy_store.errors import StoreUnavailableError, UnknownExperimentError
+from policy_store.errors import StoreUnavailableError
 from policy_store.experiment import Experiment
 from policy_store.log_records import Result
 from policy_store.moves import Move
@@ -36,6 +36,7 @@ class Flaky:
     is_away: bool = False
     has_lost: bool = False
     silent_about: str = ""
+    meanwhile: Callable[[], None] = lambda: None
     calls: list[str] = field(default_factory=list)
 
     async def register(self, experiment: Experiment, elimination_nano_nats: int) -> ExperimentView:
@@ -46,20 +47,16 @@ class Flaky:
     async def keep_contents(self, name: str, contents: Mapping[str, Mapping[str, Any]]) -> None:
         await self.store.keep_contents(name, contents)
 
-    async def revision(self, name: str) -> int:
-        self._called("revision")
-        if name == self.silent_about:
-            raise StoreUnavailableError("silent")
-        if self.has_lost:
-            raise UnknownExperimentError(name)
-        return await self.store.revision(name)
-
     async def revisions(self, names: Sequence[str]) -> Mapping[str, int]:
         self._called("revisions")
-        return {} if self.has_lost else await self.store.revisions(names)
+        found = {} if self.has_lost else await self.store.revisions(names)
+        self.meanwhile()
+        return found
 
     async def view(self, name: str) -> ExperimentView:
         self._called("view")
+        if name == self.silent_about:
+            raise StoreUnavailableError("silent")
         return await self.store.view(name)
 
     def _called(self, method: str) -> None:
@@ -68,10 +65,10 @@ class Flaky:
         self.calls.append(method)
 
 
-def refresher(store: Any, configured: Catalogue) -> Refresher:
+def refresher(store: Any, configured: Catalogue, history: StoreHistory | None = None) -> Refresher:
     """A replica's refresher; nothing has been read yet."""
     return Refresher(
-        store, CatalogueHolder(configured), StoreHealth(), StoreHistory(), interval_seconds=0.001
+        store, CatalogueHolder(configured), StoreHealth(), history or StoreHistory(), interval_seconds=0.001
     )
 
 
@@ -136,14 +133,30 @@ async def test_what_was_read_before_the_store_failed_is_shown(embedded_store: Po
     store = Flaky(embedded_store)
     replica = refresher(store, both)
     await replica.refresh()
-    fence = await embedded_store.acquire_lease(NAME, "other", 60)
-    assert fence is not None
-    await embedded_store.decide(NAME, 1, fence, move=Move.PROMOTE, champion=1, certificate={})
+    for name in both.definitions:
+        fence = await embedded_store.acquire_lease(name, "other", 60)
+        assert fence is not None
+        await embedded_store.decide(name, 1, fence, move=Move.PROMOTE, champion=1, certificate={})
     store.silent_about = "later"
 
     await replica.refresh()
 
     assert live(replica).incumbent_policy.name == "warm"
+    assert replica.holder.current.experiments["later"].incumbent_policy.name == "plain"
+
+
+async def test_an_answer_that_a_later_one_overtakes_is_no_loss(embedded_store: PolicyStore) -> None:
+    """Answers come over several connections: another task may have taken in a later revision meanwhile."""
+    history, store = StoreHistory(), Flaky(embedded_store)
+    replica = refresher(store, catalogue(), history)
+    await replica.refresh()
+
+    store.meanwhile = lambda: history.saw_revision(NAME, 7)
+    await replica.refresh()
+    assert history.held is None
+
+    await replica.refresh()
+    assert history.held is Loss.OLDER
 
 
 async def test_store_that_lost_its_data_is_not_followed_until_accepted(embedded_store: PolicyStore) -> None:
