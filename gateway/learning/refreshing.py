@@ -42,12 +42,8 @@ class ExperimentReader(Protocol):
         """Store the contents of policies by fingerprint; an empty argument deletes all of them."""
         ...
 
-    async def revision(self, name: str) -> int:
-        """A number that changes when anything a router reads changes."""
-        ...
-
     async def revisions(self, names: Sequence[str]) -> Mapping[str, int]:
-        """Those of many experiments; without those that the store does not hold."""
+        """Numbers that change when anything a router reads changes; without experiments it does not hold."""
         ...
 
     async def view(self, name: str) -> ExperimentView:
