@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from contextlib import ExitStack
+from functools import cache
 
 import pytest
 
 from policy_store.connect import connect
 from policy_store.store import PolicyStore
+from tests.ordering import InOrder, place
 from tests.pace import PATIENCE_SECONDS
 from tests.servers import GROUPS, SERVERS, ServerGroup, free_port
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What all servers do alike takes long on all of them: tables of cases are walked on the embedded one."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, None, None]:
+    """Tables of cases are walked on the embedded server only, and the longest files come first."""
+    _mark_long(items)
+    yield
+    items.sort(key=lambda item: place(item.nodeid))
+
+
+def _mark_long(items: list[pytest.Item]) -> None:
+    """What all servers do alike takes long on all of them."""
     for item in items:
         cases = getattr(getattr(item, "callspec", None), "params", {})
         kind = cases.get("store_server")
         if kind == "redis" or (kind in GROUPS and len(cases) > 1):
             item.add_marker(pytest.mark.long)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config) -> InOrder | None:
+    """With `--dist loadfile`, files are handed out as they are ordered."""
+    if config.option.dist != "loadfile":
+        return None
+    config.option.loadscopereorder = False
+    return InOrder(config)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -38,17 +56,28 @@ def free_port_fixture() -> int:
     return free_port()
 
 
+@pytest.fixture(scope="session")
+def running_stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], ServerGroup]]:
+    """Gives a running store of a kind: started when first asked for, ended after the last test.
+
+    A parametrised fixture would end it whenever the next test is about another kind, which most files do.
+    """
+    with ExitStack() as until_the_end:
+
+        @cache
+        def running(kind: str) -> ServerGroup:
+            server = {**SERVERS, **GROUPS}[kind](tmp_path_factory.mktemp(kind))
+            until_the_end.callback(server.stop)
+            server.start()
+            return server
+
+        yield running
+
+
 @pytest.fixture(scope="session", params=sorted({**SERVERS, **GROUPS}))
-def store_server(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ServerGroup]:
+def store_server(request: pytest.FixtureRequest, running_stores: Callable[[str], ServerGroup]) -> ServerGroup:
     """One running store of each kind, shared by all tests: do not stop it."""
-    server = {**SERVERS, **GROUPS}[request.param](tmp_path_factory.mktemp(request.param))
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
+    return running_stores(request.param)
 
 
 @pytest.fixture

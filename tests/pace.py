@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from functools import cache
 from typing import Final
 
 PATIENCE_SECONDS: Final = 600.0
 """How long a test may run: `timeout` in pyproject.toml. A condition may take as long to come true."""
+
+_SHORTEST_PAUSE_SECONDS: Final = 0.002
+_LONGEST_PAUSE_SECONDS: Final = 0.05
 
 _WORK: Final = 300_000
 _USUAL_SECONDS: Final = 0.012
@@ -42,3 +46,14 @@ def slowness() -> float:
 def impatient(seconds: float) -> float:
     """After how many seconds a stalling provider is given up: `seconds` where the machine is idle."""
     return seconds * slowness()
+
+
+def pauses() -> Iterator[float]:
+    """Seconds between looks at a condition: 2 ms at first, then a tenth of the wait so far, 50 ms at most.
+
+    Looking more often would keep the processor from what is waited for.
+    """
+    pause = _SHORTEST_PAUSE_SECONDS
+    while True:
+        yield pause
+        pause = min(1.1 * pause, _LONGEST_PAUSE_SECONDS)

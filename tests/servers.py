@@ -13,11 +13,12 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Final, Protocol
 
 from policy_store.connect import EmbeddedValkey
-from tests.pace import PATIENCE_SECONDS
+from tests.pace import PATIENCE_SECONDS, pauses
 
 CONFIGURATIONS: Final = Path(__file__).parents[1] / "deploy" / "redis"
 """The documented configuration files for groups of servers."""
@@ -34,7 +35,8 @@ def free_port() -> int:
     """A loopback TCP port of this process alone: no other process of tests gets it, and nothing connects."""
     folder = Path(tempfile.gettempdir()) / f"llmpo-test-ports-{os.getuid()}"
     folder.mkdir(exist_ok=True)
-    for port in random.sample(PORTS, len(PORTS)):
+    first = random.randrange(len(PORTS))
+    for port in chain(PORTS[first:], PORTS[:first]):
         claim = os.open(folder / str(port), os.O_CREAT | os.O_WRONLY)
         with suppress(OSError), socket.socket() as probe:
             fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -48,9 +50,10 @@ def free_port() -> int:
 def wait_until(is_true: Callable[[], bool], what: str, *, seconds: float = PATIENCE_SECONDS) -> None:
     """Return as soon as the condition holds; fail saying what never happened."""
     deadline = time.monotonic() + seconds
+    pausing = pauses()
     while not is_true():
         assert time.monotonic() < deadline, f"still waiting after {seconds} s: {what}"
-        time.sleep(0.005)
+        time.sleep(next(pausing))
 
 
 class ServerGroup(Protocol):

@@ -36,7 +36,7 @@ from gateway.learning.plan_worker import PlanJob, PlanResult, compute_plan
 from gateway.settings import Settings
 from tests.gateway.building import NAME
 from tests.gateway.recorder import Recorder
-from tests.pace import PATIENCE_SECONDS, impatient
+from tests.pace import PATIENCE_SECONDS, impatient, pauses
 
 JSON: Final = {"content-type": "application/json"}
 CHAT: Final = "/v1/chat/completions"
@@ -210,11 +210,12 @@ async def eventually(
     check: Callable[[], None] = _nothing_to_check,
 ) -> None:
     """Return as soon as the condition holds; fail saying what never happened, or what `check` raises."""
+    pausing = pauses()
     try:
         async with asyncio.timeout(seconds):
             while not await _holds(is_true):
                 check()
-                await asyncio.sleep(0.002)
+                await asyncio.sleep(next(pausing))
     except TimeoutError:
         raise AssertionError(f"still waiting after {seconds} s: {what}") from None
 
@@ -275,21 +276,30 @@ async def whole_gateway(
 @asynccontextmanager
 async def _served(app: FastAPI) -> AsyncIterator[str]:
     config = uvicorn.Config(app, port=0, lifespan="off", log_config=None, access_log=False, ws="none")
+    async with app.router.lifespan_context(app), listening(config) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@asynccontextmanager
+async def listening(config: uvicorn.Config) -> AsyncIterator[int]:
+    """A server without a lifespan; its port.
+
+    The steps of uvicorn's `serve` without its main loop and its shutdown, which wait a tenth of a second
+    each.
+    """
     config.load()
     server = uvicorn.Server(config)
-    # The steps of `serve` without its main loop and its shutdown, which wait a tenth of a second each.
     server.lifespan = config.lifespan_class(config)
-    async with app.router.lifespan_context(app):
-        await server.startup()
-        await server.on_tick(0)
-        try:
-            yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-        finally:
-            for listening in server.servers:
-                listening.close()
-            for connection in list(server.server_state.connections):
-                connection.shutdown()
-            unfinished = list(server.server_state.tasks)
-            for task in unfinished:
-                task.cancel()
-            await asyncio.gather(*unfinished, return_exceptions=True)
+    await server.startup()
+    await server.on_tick(0)
+    try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        for socket in server.servers:
+            socket.close()
+        for connection in list(server.server_state.connections):
+            connection.shutdown()
+        unfinished = list(server.server_state.tasks)
+        for task in unfinished:
+            task.cancel()
+        await asyncio.gather(*unfinished, return_exceptions=True)

@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from gateway.cli import http_protocol
 from gateway.cli.http_protocol import ArrivalLimits, bounded_protocol
+from tests.gateway.whole import listening
 from tests.pace import PATIENCE_SECONDS
 
 SECONDS = 0.25
@@ -55,13 +56,8 @@ async def port() -> AsyncIterator[int]:
         http=bounded_protocol(ArrivalLimits(SECONDS, CONNECTIONS)),
         timeout_keep_alive=1,
     )
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.001)
-    yield server.servers[0].sockets[0].getsockname()[1]
-    server.should_exit = server.force_exit = True
-    await serving
+    async with listening(config) as port:
+        yield port
 
 
 async def dribbled(port: int, text: bytes, *, first: bytes = b"") -> tuple[bytes, float]:
