@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -81,6 +82,7 @@ def missing_names(page: Path) -> list[str]:
     return missing
 
 
+@cache
 def _anchors(page: Path) -> set[str]:
     tokens = list(_tokens(page))
     titles = (after.content for token, after in pairwise(tokens) if token.type == "heading_open")

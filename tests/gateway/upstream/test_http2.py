@@ -378,11 +378,12 @@ async def test_heads_and_encodings_that_clients_take_are_taken(
     compressed: Callable[[bytes], bytes],
     is_streamed: bool,
 ) -> None:
-    """Headers of 60 KiB, and a body that is compressed without being asked for it."""
+    """Headers of 60 KiB, or a body that is compressed without being asked for it."""
+    big = "v" * 60 * 1024 if compressed is bytes else "v"  # packing and unpacking this takes half a second
 
     async def behave(exchange: Exchange) -> None:
         said = chunk(exchange, {"content": "Hi"}) + DONE if is_streamed else body(exchange, "Hi")
-        await exchange.whole(compressed(said), content_encoding=encoding, x_big="v" * 60 * 1024)
+        await exchange.whole(compressed(said), content_encoding=encoding, x_big=big)
 
     provider.on("small", behave)
     if is_streamed:

@@ -30,7 +30,7 @@ from tests.gateway.fake_upstream import (
 )
 from tests.gateway.live import Live, entry, experiment, live_gateway
 from tests.gateway.whole import eventually
-from tests.pace import impatient
+from tests.pace import PATIENCE_SECONDS, impatient
 
 # litellm's own models make pydantic warn when they are first used.
 pytestmark = pytest.mark.filterwarnings("ignore:.*ReadOnly.*:UserWarning")
@@ -139,9 +139,10 @@ async def provider() -> AsyncIterator[FakeUpstream]:
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[LitellmUpstream]:
-    """litellm, impatient."""
-    upstream = LitellmUpstream(Timeouts(connect=1, first_byte=1, total=2))
+async def upstream(request: pytest.FixtureRequest) -> AsyncIterator[LitellmUpstream]:
+    """litellm, impatient where the provider stalls."""
+    seconds = impatient(0.3) if "stalls" in request.node.name else PATIENCE_SECONDS
+    upstream = LitellmUpstream(Timeouts(connect=1, first_byte=seconds, total=2 * seconds))
     yield upstream
     await upstream.aclose()
 

@@ -49,7 +49,10 @@ async def test_a_provider_is_asked_with_the_key_of_its_variable(
 
     async def keep(_client: httpx.AsyncClient, request: httpx.Request, **_options: Any) -> httpx.Response:
         sent.append(request)
-        raise httpx.ConnectError("This test asks no provider.", request=request)
+        # A refusal is not tried again, as a connection that fails is by some of litellm's clients.
+        return httpx.Response(
+            401, json={"error": {"message": "This test asks no provider."}}, request=request
+        )
 
     monkeypatch.setattr(httpx.AsyncClient, "send", keep)
     upstream = LitellmUpstream(Timeouts(connect=1, first_byte=20, total=20))

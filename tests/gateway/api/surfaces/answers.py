@@ -168,3 +168,15 @@ def broken_off(events: int = 2) -> Behaviour:
         await raw_stream(*streamed(exchange, TEXT)[:events])(exchange)
 
     return behave
+
+
+def stalling(events: int) -> Behaviour:
+    """A stream that goes silent after so many events."""
+
+    async def behave(exchange: Exchange) -> None:
+        await exchange.begin()
+        for one in streamed(exchange, TEXT)[:events]:
+            await exchange.send(one)
+        await exchange.until_left()
+
+    return behave

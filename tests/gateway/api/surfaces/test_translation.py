@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.gateway.api.surfaces.answers import broken_off, good
+from tests.gateway.api.surfaces.answers import broken_off, good, stalling
 from tests.gateway.api.surfaces.asking import ASKED, ask
 from tests.gateway.api.surfaces.test_experiments import spoken
-from tests.gateway.fake_upstream import FakeUpstream, cut, hang_up, stall, status, stream_error, without_done
+from tests.gateway.fake_upstream import FakeUpstream, cut, hang_up, status, stream_error, without_done
 from tests.gateway.live import Live, entry, live_gateway
 from tests.gateway.whole import eventually
 from tests.pace import impatient
@@ -185,13 +185,13 @@ async def test_a_caller_who_leaves_frees_the_provider(
     gateway: Live, upstream: FakeUpstream, kind: str, model: str, path: str
 ) -> None:
     """This works through all of litellm's wrappers."""
-    upstream.on(model, stall(after=2))
+    upstream.on(model, stalling(events=4))
     body = {"model": model, **ASKED[kind], "stream": True}
     async with gateway.session.post(f"{gateway.url}/v1/{kind}", json=body) as response:
+        assert response.status == 200
         await response.content.readany()
-    await eventually(
-        lambda: upstream.seen and upstream.in_flight == 0, "the provider free", seconds=impatient(2.0)
-    )
+        assert upstream.in_flight == 1
+    await eventually(lambda: upstream.in_flight == 0, "the provider free", seconds=impatient(2.0))
 
 
 async def test_what_a_provider_cannot_do_is_the_callers_to_know(gateway: Live) -> None:
