@@ -25,6 +25,12 @@ $(VENV)/.dev: constraints-dev.txt pyproject.toml tests/clients/package-lock.json
 	@deploy/scripts/npm-clients tests/clients "$(VENV)/clients"
 	@touch $@ $(VENV)/.runtime
 
+# What the long tests need beyond that: command-line agents, and Grafana's types.
+$(VENV)/.long: $(VENV)/.dev tests/clients/agents/package-lock.json tests/clients/types/package-lock.json
+	@deploy/scripts/npm-clients tests/clients/agents "$(VENV)/agents"
+	@deploy/scripts/npm-clients tests/clients/types "$(VENV)/types"
+	@touch $@
+
 setup: $(VENV)/.dev ## Install everything for development and tests
 
 demo: $(VENV)/.runtime ## A gateway, simulated users, a promotion to watch (no key, no server)
@@ -40,7 +46,7 @@ test: $(VENV)/.dev ## The test suite, on real components, in a process per core
 test-core: $(VENV)/.dev ## The core of the suite, for a second interpreter: make test-core PYTHON=python3.13 VENV=.venv-3.13
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile tests/test_imports.py tests/llm_po tests/policy_store tests/gateway/app tests/gateway/cli tests/gateway/serving/test_*.py $(ARGS)
 
-test-long: $(VENV)/.dev ## Statistical, soak and image-building tests
+test-long: $(VENV)/.long ## Statistical, soak and image-building tests
 	@$(BIN)/python -m pytest -m long --timeout 7200 $(ARGS)
 
 test-chaos: $(VENV)/.dev ## Faults under load, then everything acknowledged compared: make test-chaos ARGS="--rounds 200"
