@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 import pytest
+import pytest_asyncio
 
 from gateway.api.application import GatewayApp
 from gateway.api.body import read_request
@@ -23,12 +24,14 @@ from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.whole import quick_settings
 from tests.servers import EmbeddedServer
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 # What may pass without anyone else's turn: so many times what it takes here to read 10 MB of plain text.
 # The costliest text there is takes 4 of them in one piece. Without bounds it was 30 to 100.
 MOST_HELD = 8
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def app(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[GatewayApp]:
     """A gateway whose provider answers, to be called without sockets in between."""
     store = EmbeddedServer(tmp_path_factory.mktemp("store"))

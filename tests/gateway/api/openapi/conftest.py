@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import aiohttp
 import pytest
+import pytest_asyncio
 
 from tests.gateway.api.openapi.fuzzing import fuzzed_config
 from tests.gateway.fake_upstream import FakeUpstream
@@ -14,11 +14,12 @@ from tests.gateway.process import Served
 from tests.gateway.whole import JSON, Whole
 
 
-@pytest.fixture
-async def gateway(tmp_path: Path) -> AsyncIterator[Whole]:
-    """A gateway process over a provider that answers every kind of request."""
+@pytest_asyncio.fixture(scope="package", loop_scope="package")
+async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Whole]:
+    """One gateway process for all tests here, over a provider that answers every kind of request."""
+    folder = tmp_path_factory.mktemp("gateway")
     async with FakeUpstream() as upstream, aiohttp.ClientSession(headers=JSON) as session:
-        served = Served(tmp_path, fuzzed_config(upstream, tmp_path), session)
+        served = Served(folder, fuzzed_config(upstream, folder), session)
         try:
             yield await served.start()
         finally:

@@ -11,6 +11,7 @@ import asyncio
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -175,15 +176,14 @@ async def fuzz(gateway: Whole, folder: Path, runs: Iterable[Run]) -> Found:
     return Found(generated, tuple(faults))
 
 
-async def answered(gateway: Whole) -> dict[str, int]:
+async def answered(gateway: Whole) -> Counter[str]:
     """How many requests to models the gateway itself counted, by status."""
-    counts: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     text = (await gateway.get("/metrics")).body.decode()
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             if sample.name == "llmpo_requests_total":
-                code = sample.labels["status"]
-                counts[code] = counts.get(code, 0) + int(sample.value)
+                counts[sample.labels["status"]] += int(sample.value)
     return counts
 
 
