@@ -52,9 +52,9 @@ async def serve(
         served.clean_up()
 
 
-@pytest.fixture(params=sorted(SERVERS))
+@pytest.fixture(params=["redis", pytest.param("embedded", marks=pytest.mark.long)])
 def own_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoreServer]:
-    """A store server of the test's own, to be killed and frozen; each kind."""
+    """A store server of the test's own, to be killed and frozen; gateways know it by its address only."""
     server = SERVERS[request.param](tmp_path / "store")
     server.start()
     yield server

@@ -58,7 +58,7 @@ class Traffic:
 
 
 @pytest.mark.parametrize(
-    ("options", "way"), [((), "signal"), (("--workers", "3"), "signal"), (("--workers", "3"), "request")]
+    ("options", "way"), [((), "signal"), (("--workers", "2"), "signal"), (("--workers", "2"), "request")]
 )
 async def test_requests_run_throughout_a_reload_and_all_workers_swap(
     serve: Callable[..., Served], upstream: FakeUpstream, options: tuple[str, ...], way: str
@@ -82,7 +82,7 @@ async def test_requests_run_throughout_a_reload_and_all_workers_swap(
     served = serve()
     served.write(configured(upstream))
     gateway = await served.start(*options, port=free_port())
-    await served.eventually(lambda: served.has_told("worker_ready", 3) or not options, "all workers ready")
+    await served.eventually(lambda: served.has_told("worker_ready", 2) or not options, "all workers ready")
     traffic = Traffic(gateway)
     async with gateway.session.post(
         gateway.url + CHAT, json={"model": "support", **QUESTION, "stream": True}
@@ -96,12 +96,12 @@ async def test_requests_run_throughout_a_reload_and_all_workers_swap(
         if way == "signal":
             served.hang_up()
             await served.eventually(
-                lambda: served.has_told("config_reloaded", 3 if options else 1), "all reloaded"
+                lambda: served.has_told("config_reloaded", 2 if options else 1), "all reloaded"
             )
         else:
             reply = await gateway.call("POST", "/v1/config/reload")
             assert reply.status == 200, reply.body
-            assert [one["state"] for one in reply.json["replicas"]] == ["current"] * (3 if options else 1)
+            assert [one["state"] for one in reply.json["replicas"]] == ["current"] * (2 if options else 1)
         after = [await said(gateway) for _ in range(12)]
         may_end.set()
         rest = await stream.content.read()

@@ -12,9 +12,9 @@ from tests.simulation.calibration import BEST_TRIALS, TRIALS, bt, most_by_chance
 @pytest.mark.parametrize("name", TRIALS)
 def test_wrong_promotions_stay_within_delta(name: str) -> None:
     """The share of runs that promote wrongly is at most delta, within sampling error, and every run ends."""
-    summary = simulate(TRIALS[name], seeds=100, seed=11)
+    summary = simulate(TRIALS[name], seeds=50, seed=11)
 
-    assert summary.wrong <= most_by_chance(100)
+    assert summary.wrong <= most_by_chance(50)
     assert summary.outcomes["inconclusive"] == 0
 
 

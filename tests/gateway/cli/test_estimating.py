@@ -49,6 +49,12 @@ experiments:
 TRAFFIC = ["--requests-per-day", "4800", "--feedback-rate", "0.1", "--runs", "3"]
 
 
+@pytest.fixture(autouse=True)
+def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Starting other processes takes longer than what they would compute."""
+    monkeypatch.setattr("gateway.simulation.runner.available_cores", lambda: 1)
+
+
 @pytest.fixture
 def config(tmp_path: Path) -> str:
     """Two experiments; the first has a model whose price is unknown, and one whose key is not set."""
