@@ -26,6 +26,7 @@ from tests.gateway.api.surfaces.answers import good
 from tests.gateway.building import config_fields
 from tests.gateway.fake_upstream import FakeUpstream, status
 from tests.gateway.whole import Whole
+from tests.pace import PATIENCE_SECONDS
 
 CHECKS = (
     "not_a_server_error",
@@ -165,6 +166,7 @@ async def fuzz(gateway: Whole, folder: Path, runs: Iterable[Run]) -> Found:
         command += ["--url", gateway.url, "--checks", ",".join(CHECKS), "--no-color"]
         command += ["--generation-deterministic", "--output-sanitize", "false"]
         command += ["--phases", run.phases, "--max-examples", str(run.examples)]
+        command += ["--request-timeout", str(PATIENCE_SECONDS)]
         process = await asyncio.create_subprocess_exec(
             *command, cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
         )
