@@ -33,6 +33,7 @@ from benchmarks.spreads import rounds_table
 from gateway.experiments.coins import Coin
 from gateway.experiments.response_ids import UNIT_BYTES, Assignment, ResponseIds
 from gateway.experiments.sealing_key import SealingKeyHolder, SealingKeys, key_from_secret
+from gateway.experiments.served import BUILD_BYTES
 from policy_store.connect import connect
 from policy_store.store import PolicyStore
 from tests.servers import SERVERS, free_port, wait_until
@@ -70,6 +71,7 @@ def sealed_ids(count: int, rng: random.Random) -> Iterator[str]:
         assignment = Assignment(
             *("support", 1, 0, 1, "matched", number % 2, 1, rng.randbytes(UNIT_BYTES), now + 86_400, now),
             voter=rng.randbytes(8),
+            served=b"\x01" * BUILD_BYTES + b"\x02" * BUILD_BYTES,
             coin=Coin.FAIR,
         )
         yield ids.seal(assignment)

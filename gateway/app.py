@@ -191,7 +191,7 @@ class _Gateway:
         limiter = open_limiter(base)
         upstreams, attempts = open_attempts(base)
         has_several_keys = authenticator.has_several_clients
-        judges, keep_judges = open_judging(base, snapshots, has_several_keys)
+        judges, keep_judges = open_judging(base, response_ids, snapshots, has_several_keys)
         gauges = await open_gauges(base)
         answering = await open_answering(
             base, attempts, response_ids, keys, snapshots, has_several_keys, judges, gauges.gauge

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any, Final, cast
 
-from policy_store.counts import Counts, Trials, Waiting
+from policy_store.counts import Builds, Counts, Trials, Waiting
 from policy_store.errors import NewerVersionError
 from policy_store.events import LoggedEvent
 from policy_store.experiment import Experiment
@@ -23,7 +23,9 @@ from policy_store.watch_records import Watch, WatchTerms
 _MICRO: Final = 1_000_000
 _SOURCE: Final = "source:"
 _SIDE: Final = "side:"
+_SERVED: Final = "served:"
 _AT_HALF: Final = "half"
+_UNIT_DIGITS: Final = 12  # of a unit in the log: among a million units, two begin alike once in 500 logs
 _FIRST: Final = 3  # position of the first policy's index in a report, see scripts/shared/reports.lua
 
 
@@ -192,6 +194,7 @@ def counts_from(reply: Sequence[Any]) -> Counts:
             if name.startswith(_SIDE)
         },
         trials=_trials_from(*tried) if tried else None,
+        builds=_builds_from(counted),
         by_source={
             name.removeprefix(_SOURCE): value for name, value in counted.items() if name.startswith(_SOURCE)
         },
@@ -203,6 +206,25 @@ def _trials_from(since: str, amounts: Sequence[str | None]) -> Trials:
     """From how often each policy was asked and how often it failed, in turn."""
     numbers = [int(amount or 0) for amount in amounts]
     return Trials(seconds(since), tuple(numbers[::2]), tuple(numbers[1::2]))
+
+
+def _builds_from(counted: Mapping[str, int]) -> dict[int, Builds]:
+    """What a counts hash says of the builds that served each policy; none where no provider named one."""
+    found: dict[int, dict[str, int]] = {}
+    for name, value in counted.items():
+        if name.startswith(_SERVED):
+            policy, _, build = name.removeprefix(_SERVED).partition(":")
+            found.setdefault(int(policy), {})[build] = value
+    return {
+        policy: Builds(
+            comparisons=served.pop(""),
+            by_build=served,
+            different=counted[f"builds:{policy}"],
+            changes=counted.get(f"changes:{policy}", 0),
+            changed_at=counted.get(f"changed_at:{policy}"),
+        )
+        for policy, served in sorted(found.items())
+    }
 
 
 def _ledger(counted: Mapping[str, int], policies: int) -> dict[str, Any]:
@@ -228,6 +250,23 @@ def _ledger(counted: Mapping[str, int], policies: int) -> dict[str, Any]:
     }
 
 
+def note_on(report: Report) -> str:
+    """What the log says of a report besides, in the form of `note_of` in shared/reports.lua."""
+    position = "" if report.position is None else str(report.position)
+    served = ",".join(report.served) if any(report.served) else ""
+    return "|".join((report.unit[:_UNIT_DIGITS], str(report.given_at or ""), position, served))
+
+
+def _noted(unit: str, given: str, position: str, served: str) -> dict[str, Any]:
+    """The fields of a comparison that are left out where nothing is known."""
+    return {
+        "units": tuple(unit.split(",")) if unit else (),
+        "given_at": tuple(int(each or 0) for each in given.split(",")) if given else (),
+        "position": int(position) if position else None,
+        "served": tuple(served.split(",")) if served else (),
+    }
+
+
 def recorded_from(reply: Sequence[Any], report: Report) -> Recorded:
     """The `Recorded`, from the result of a script that counts or holds a report.
 
@@ -243,7 +282,7 @@ def recorded_from(reply: Sequence[Any], report: Report) -> Recorded:
 
 def comparison_from(reply: Sequence[str], first: int, second: int) -> Comparison:
     """The comparison, from the result of `count` in shared/comparisons.lua."""
-    _, number, result, forecast, version, source, at, voters = reply
+    _, number, result, forecast, version, source, at, voters, *noted = reply
     return Comparison(
         number=int(number),
         first=first,
@@ -254,6 +293,7 @@ def comparison_from(reply: Sequence[str], first: int, second: int) -> Comparison
         source=source,
         at=seconds(at),
         voters=tuple(voters.split(",")),
+        **_noted(*noted),
     )
 
 
@@ -287,6 +327,7 @@ def log_record_from(entry: Mapping[str, str]) -> LogRecord:
         source=entry["source"],
         at=seconds(entry["at"]),
         voters=tuple(entry["voters"].split(",")) if "voters" in entry else (),
+        **_noted(*(entry.get(field, "") for field in ("unit", "given", "position", "served"))),
     )
 
 

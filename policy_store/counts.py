@@ -29,6 +29,25 @@ class Trials:
 
 
 @dataclass(frozen=True, slots=True)
+class Builds:
+    """The builds of its model that served a policy, by what the provider named in its answers.
+
+    Attributes:
+        comparisons: Comparisons whose answer named one.
+        by_build: How many of them, by digest; of the first builds only, if there are many.
+        different: How many builds there are.
+        changes: How often one appeared after those before it had served many comparisons.
+        changed_at: The number of the comparison at which one last did; None for never.
+    """
+
+    comparisons: int
+    by_build: Mapping[str, int]
+    different: int
+    changes: int
+    changed_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """Everything counted so far in one generation. Matrices are K x K nested tuples.
 
@@ -61,4 +80,5 @@ class Counts:
     largest_voter: int = 0  # most votes of one voter
     # reported units, by pair, kind of coin and side
     sides: Mapping[tuple[int, int, int, int], int] = field(default_factory=dict)
+    builds: Mapping[int, Builds] = field(default_factory=dict)  # without inherited comparisons
     trials: Trials | None = None  # None before the first candidate's answer or failure was counted

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from policy_store.guard_events import GuardrailTripped, Readmitted
+from policy_store.report_events import Corrected, ServedChanged
 
 
 class EventKind(StrEnum):
@@ -50,6 +51,7 @@ class EventKind(StrEnum):
     RESTORED = "restored"  # the experiment is as a backup had it
     GUARDRAIL_TRIPPED = "guardrail_tripped"  # a guardrail found a policy worse than the incumbent
     READMITTED = "readmitted"  # a person admits such a policy again
+    SERVED_CHANGED = "served_changed"  # another build of its model serves a policy
 
 
 LOG_ONLY: Final = frozenset({EventKind.CORRECTED, EventKind.RESUMED})
@@ -61,16 +63,6 @@ class Begun:
     """A generation became the current one. An offline run has only one generation and leaves it out."""
 
     generation: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Corrected:
-    """A unit said something else, before anything was made of what it said first."""
-
-    generation: int
-    unit: str
-    before: str
-    after: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +285,7 @@ class Restored:
 Detail = (
     GuardrailTripped
     | Readmitted
+    | ServedChanged
     | WatchStarted
     | Restored
     | Begun
@@ -339,6 +332,7 @@ DETAILS: Final[Mapping[str, type[Detail]]] = {
     EventKind.RESTORED: Restored,
     EventKind.GUARDRAIL_TRIPPED: GuardrailTripped,
     EventKind.READMITTED: Readmitted,
+    EventKind.SERVED_CHANGED: ServedChanged,
 }
 
 

@@ -18,17 +18,38 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One line of the comparison log. `first < second`; numbered from 1 without gaps within a generation."""
+    """One line of the comparison log. `first < second`; numbered from 1 without gaps within a generation.
+
+    Where a comparison has two values of something, they are `first`'s and `second`'s. What is empty is not
+    known, or was not logged by earlier versions; nothing that is promised follows from it.
+
+    Attributes:
+        plan_version: 0 if no forecast was published for the pair; nothing was added to the evidence then.
+        source: How it was collected and the signal, such as "matched:thumb" or "side_by_side".
+        at: When it was counted, in Unix seconds by the store's clock.
+        voters: Digests of two voters, or of the one who saw both answers; "" if one is unknown.
+        units: The beginnings of the units' digests, or of the one unit that has both answers.
+        given_at: When the answers were given, in Unix seconds; in a session, its first one. One number if
+            one unit has both answers; 0 if that is unknown.
+        position: Which policy's answer was shown first: 0 for `first`, 1 for `second`; None where no user
+            saw both.
+        served: Digests of the builds that served: of the model and the `system_fingerprint` as the
+            provider named them in its answer; "" if one is unknown.
+    """
 
     number: int
     first: int
     second: int
     result: Result
     probability_millionths: int
-    plan_version: int  # 0: no forecast was published for the pair, and nothing was added to the evidence
-    source: str  # the collect mode and signal, e.g. "matched:thumb", "side_by_side"
-    at: float  # unix seconds, by the store's clock
-    voters: tuple[str, ...] = ()  # digests of first's and second's, or of the one who saw both; "" if unknown
+    plan_version: int
+    source: str
+    at: float
+    voters: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+    given_at: tuple[int, ...] = ()
+    position: int | None = None
+    served: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

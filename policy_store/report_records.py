@@ -62,6 +62,11 @@ class Report:
             anything of units whose outcome they count. So either the unit takes part in no comparison that
             is evidence, or `due_at` is when no such comparison of the unit can be counted any more. Each
             role has units, votes and waiting outcomes of its own.
+        given_at: When the unit's answer was given, in Unix seconds; 0 if that is not known.
+        position: Which policy's answer the user saw first: 0 for `first`, 1 for `second`; None if the user
+            saw one answer only.
+        served: Digests of the builds of their models that served the policies, as `Comparison.served` has
+            them; of an outcome, the one that served its own policy. Empty if none is known.
 
     Raises:
         ValueError: The policies are not a pair with the lower index first.
@@ -85,6 +90,9 @@ class Report:
     idempotency: str = ""
     drawn: str = ""
     informs: Role | None = None
+    given_at: int = 0
+    position: int | None = None
+    served: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.first < self.second:

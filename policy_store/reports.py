@@ -138,5 +138,5 @@ def _counting_arguments(report: Report) -> tuple[str | int, ...]:
         report.key,
         report.voter_cap,
         repr(float(report.key_share)),
-        report.definition,
+        f"{report.definition}|{codec.note_on(report)}",
     )

@@ -47,12 +47,14 @@ class KnownTurn:
         comparison: Id of its comparison.
         asks: How often it was asked, without retries.
         sketches: The sketches of the first and the second answer; empty if there is none.
+        builds: The builds that served them, in hex; empty if that is not known.
     """
 
     place: int
     comparison: str
     asks: int
     sketches: tuple[str, str]
+    builds: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +92,11 @@ class TurnStore(StorePart):
             round(asking.within_seconds * 1000),
             round(asking.window_seconds * 1000),
         )
-        return _known(reply[1:6]), _known(reply[6:11])
+        return _known(reply[1:8]), _known(reply[8:15])
 
-    async def keep_answer(self, name: str, turn: str, comparison: str, ask: int, sketch: str) -> None:
+    async def keep_answer(
+        self, name: str, turn: str, comparison: str, ask: int, sketch: str, build: str = ""
+    ) -> None:
         """Remember that an answer is complete; nothing happens if the question was deleted.
 
         Args:
@@ -101,9 +105,10 @@ class TurnStore(StorePart):
             comparison: Id of the comparison for which it was asked.
             ask: The number of the asking that was answered, from 1.
             sketch: The sketch of the answer; empty if it cannot be compared.
+            build: The build that served it, in hex; empty if that is not known.
         """
         key = self._names.experiment(name).turn(turn)
-        await self._scripts.run("keep_answer", (key,), comparison, ask, sketch)
+        await self._scripts.run("keep_answer", (key,), comparison, ask, sketch, build)
 
     async def name_answer(self, name: str, digest: str, answer: NamedAnswer, seconds: float) -> None:
         """Remember an answer under what stands for its own id."""
@@ -118,7 +123,8 @@ class TurnStore(StorePart):
 
 
 def _known(said: Sequence[str | int]) -> KnownTurn | None:
-    place, comparison, asks, first, second = said
-    return (
-        KnownTurn(int(place), str(comparison), int(asks), (str(first), str(second))) if place != -1 else None
-    )
+    place, comparison, asks, *words = said
+    if place == -1:
+        return None
+    first, second, first_build, second_build = map(str, words)
+    return KnownTurn(int(place), str(comparison), int(asks), (first, second), (first_build, second_build))

@@ -10,7 +10,8 @@ from gateway.api.guardrails_shown import GuardrailShown
 from gateway.api.judges_shown import JudgeShown
 from gateway.api.policies_shown import AnswerCostsShown, EvidenceOfPolicy, GainShown, PolicyShown
 from gateway.api.promotions_shown import StageShown, WatchShown
-from gateway.api.sources_shown import SourceShown
+from gateway.api.sources_shown import BuildsShown, SourceShown
+from gateway.experiments.builds import changed_builds
 from gateway.experiments.happenings import told
 from gateway.experiments.policy_content import descriptions
 from gateway.experiments.promises import Promised, claim_of, promised_by
@@ -165,6 +166,9 @@ class ExperimentDetail(ExperimentSummary):
     fit_p_value: float | None = Field(
         default=None, description="How well the assumed structure fits the counts; null if none is assumed."
     )
+    builds: list[BuildsShown] = Field(
+        default=[], description="Which builds of their models served the policies, as far as providers say."
+    )
     votes: int = Field(
         default=0,
         description="Votes in comparisons: one if two answers were shown, two if each unit saw one answer.",
@@ -229,6 +233,7 @@ class ExperimentDetail(ExperimentSummary):
             else InheritedComparisons(generation=came_from, comparisons=counts.inherited),
             fit_p_value=view.plan.proposal.fit_p_value if view.plan else None,
             matches_store=live.matches_store,
+            builds=BuildsShown.each(counts, experiment.policies),
             votes=counts.votes,
             voters=counts.voters,
             largest_voter=counts.largest_voter,
@@ -271,6 +276,7 @@ def _warnings(live: LiveExperiment, reading: ExperimentProgress) -> list[str]:
             "The assumed structure does not fit the counts: preferences differ from it by more than chance "
             f"(p = {plan.proposal.fit_p_value:.2g}). Add interactions, or use space: unstructured."
         )
+    warnings += changed_builds(reading.counts, reading.view.experiment.policies)
     # A hold is to be looked at if there are enough comparisons; unlike replicas and reports at any time.
     has_enough = reading.counts.comparisons >= reading.view.experiment.min_comparisons
     balance = reading.balance

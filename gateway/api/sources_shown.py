@@ -1,12 +1,14 @@
-"""Wire model of what informs an experiment's forecasts, in `/v1/experiments/{name}`."""
+"""Wire models of what comparisons rest on, in `/v1/experiments/{name}`: sources that inform, and builds."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from pydantic import BaseModel, Field
 
 from gateway.experiments.source_standing import SourceStanding
+from policy_store.counts import Counts
 
 
 class SourceShown(BaseModel):
@@ -25,8 +27,33 @@ class SourceShown(BaseModel):
     agreed: int = Field(description="In how many of these both prefer the same policy.")
     low: float = Field(description="Lower end of a 95 % interval of that share.")
     high: float = Field(description="Upper end of it.")
+    gained_nats: float | None = Field(
+        description="How many nats better people's comparisons were predicted with it than without it; about "
+        "as much of the evidence is due to it. Below 0 for one that misleads; null like `used`."
+    )
 
     @classmethod
     def of(cls, standing: SourceStanding) -> SourceShown:
         """One source."""
         return cls(**asdict(standing))
+
+
+class BuildsShown(BaseModel):
+    """The builds of its model that served a policy, by what its provider named in the answers."""
+
+    policy: str
+    comparisons: int = Field(description="Comparisons of this generation whose answer named a build.")
+    by_build: dict[str, int] = Field(
+        description="How many, by a keyed digest of the model and the `system_fingerprint`; of 32 builds at "
+        "most."
+    )
+    different: int = Field(description="How many builds there are.")
+    changes: int = Field(
+        description="How often one appeared after those before it had served 20 comparisons each on average."
+    )
+    changed_at: int | None = Field(description="The comparison at which one last did; null for never.")
+
+    @classmethod
+    def each(cls, counts: Counts, policies: Sequence[str]) -> list[BuildsShown]:
+        """Those of every policy whose provider named any."""
+        return [cls(policy=policies[policy], **asdict(served)) for policy, served in counts.builds.items()]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from gateway.assembly.answers import open_upstreams
 from gateway.assembly.foundation import Foundation
 from gateway.experiments.catalogue import Catalogue
+from gateway.experiments.response_ids import ResponseIds
 from gateway.experiments.snapshot import SnapshotHolder
 from gateway.judging.comparing import UnseenComparisons
 from gateway.judging.queue import JudgeQueue
@@ -15,7 +16,10 @@ from gateway.learning.verdicts import JudgesVerdicts
 
 
 def open_judging(
-    base: Foundation, snapshots: SnapshotHolder, has_several_keys: Callable[[], bool]
+    base: Foundation,
+    response_ids: ResponseIds,
+    snapshots: SnapshotHolder,
+    has_several_keys: Callable[[], bool],
 ) -> tuple[JudgeQueue, Callable[[Catalogue], None]]:
     """The queue, and what lets go of all that belongs to another catalogue.
 
@@ -31,6 +35,7 @@ def open_judging(
         verdicts.may_count,
         verdicts.count,
         base.hooks,
+        response_ids.builds.of,
     )
     queue = JudgeQueue(comparisons.compare, base.hooks, drain_seconds=base.settings.judge_drain_seconds)
     base.resources.push_async_callback(queue.aclose)

@@ -220,6 +220,8 @@ class ShownExperiment:
             text = f"Informs forecasts: {source['name']}, {source['comparisons']:,} comparisons"
             if source["used"] is not None:
                 text += f", believed with probability {source['used']:.2f}"
+            if source.get("gained_nats") is not None:
+                text += f", gained {source['gained_nats']:.2f} nats so far"
             if source["pairs"]:
                 between = f"95 % interval {source['low']:.0%} to {source['high']:.0%}"
                 text += (

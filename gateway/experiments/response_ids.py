@@ -5,8 +5,9 @@ An id is `chatcmpl-`, `resp_` or `msg_`, depending on the kind of request, follo
 ids unforgeable (AES-GCM-SIV: random nonces may repeat without harm, however many ids a key seals). Any
 replica with the key opens any id. An id holds a digest of the experiment's name, so all ids have the same
 length. It also holds the start of the definition's fingerprint, because a store that lost something may use
-a generation's number twice. Ids of version 1, which did not name the caller, and of version 2, which did not
-name the definition, are opened as long as they are valid.
+a generation's number twice, and digests of the builds that served the answer. Ids of version 1, which did not
+name the caller, of version 2, which did not name the definition, and of version 3, which did not name the
+builds, are opened as long as they are valid.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from gateway.errors import InvalidFeedbackError, UnavailableError
 from gateway.experiments.coins import Coin
 from gateway.experiments.collecting import WAY_OF_NUMBER, WAYS, Assigns
 from gateway.experiments.sealing_key import SealingKeyHolder, SealingKeys
+from gateway.experiments.served import BUILD_BYTES, BuildDigests, build_words
 from gateway.upstream.surfaces import CHAT, SURFACES
 
 UNIT_BYTES: Final = 16
@@ -41,7 +43,9 @@ _PREFIXES: Final = tuple(surface.id_prefix for surface in SURFACES)
 _REQUEST_ID: Final = re.compile(r"req_[0-9a-f]{32}\.")
 NOBODY: Final = bytes(8)
 ANY_DEFINITION: Final = bytes(DEFINITION_BYTES)
-_VERSION: Final = b"\x03"
+_SERVED_BYTES: Final = 2 * BUILD_BYTES
+UNKNOWN_BUILDS: Final = bytes(_SERVED_BYTES)
+_VERSION: Final = b"\x04"
 _ASSOCIATED_DATA: Final = b"llmpo assignment \x01"
 _NONCE_BYTES: Final = 12
 _TAG_BYTES: Final = 16
@@ -52,8 +56,15 @@ _PAYLOAD_1: Final = struct.Struct(f">BIHHIQ{_DIGEST_BYTES}s{UNIT_BYTES}s")
 # those of version 1, then the time of assignment, the API key and the user
 _PAYLOAD_2: Final = struct.Struct(f"{_PAYLOAD_1.format}Q{_DIGEST_BYTES}s{_DIGEST_BYTES}s")
 # those of version 2, then the definition
-_PAYLOAD: Final = struct.Struct(f"{_PAYLOAD_2.format}{DEFINITION_BYTES}s")
-_PAYLOAD_BYTES: Final = {b"\x01": _PAYLOAD_1.size, b"\x02": _PAYLOAD_2.size, _VERSION: _PAYLOAD.size}
+_PAYLOAD_3: Final = struct.Struct(f"{_PAYLOAD_2.format}{DEFINITION_BYTES}s")
+# those of version 3, then the builds
+_PAYLOAD: Final = struct.Struct(f"{_PAYLOAD_3.format}{_SERVED_BYTES}s")
+_PAYLOAD_BYTES: Final = {
+    b"\x01": _PAYLOAD_1.size,
+    b"\x02": _PAYLOAD_2.size,
+    b"\x03": _PAYLOAD_3.size,
+    _VERSION: _PAYLOAD.size,
+}
 _OVERHEAD_BYTES: Final = len(_VERSION) + _NONCE_BYTES + _TAG_BYTES
 _UNASSIGNED: Final = 0xFF
 _PLAN_BITS: Final = 30
@@ -81,6 +92,7 @@ class Assignment(NamedTuple):
         definition: First bytes of the fingerprint of the experiment's definition; `ANY_DEFINITION` if the
             id's version did not say.
         coin: How the coin was weighted that chose the side.
+        served: Digests of the builds that served `first` and `second`, one after the other; 0 if unknown.
     """
 
     experiment: str
@@ -97,6 +109,24 @@ class Assignment(NamedTuple):
     voter: bytes = NOBODY
     definition: bytes = ANY_DEFINITION
     coin: Coin = Coin.UNSAID
+    served: bytes = UNKNOWN_BUILDS
+
+    @property
+    def builds(self) -> tuple[str, str]:
+        """Digests of the builds that served both policies, as the log has them; empty if unknown."""
+        first, second = build_words(self.served)
+        return first, second
+
+    def build_of(self, policy: int) -> str:
+        """The build that served one of the two policies, in hex; all 0 if unknown."""
+        start = 0 if policy == self.first else BUILD_BYTES
+        return self.served[start : start + BUILD_BYTES].hex()
+
+    @property
+    def position(self) -> int | None:
+        """Which policy's answer the user saw first: 0 or 1; None where no user saw both."""
+        shows_both = WAYS[self.collect].assigns in (Assigns.BOTH, Assigns.IN_TURN)
+        return self.side if shows_both else None
 
     @property
     def plan_and_coin(self) -> int:
@@ -141,10 +171,14 @@ class ResponseIds:
     Args:
         keys: The sealing keys, read at each use: the newest seals, each of them opens.
         experiments: Names of experiments that an id may refer to, read at each use.
+
+    Attributes:
+        builds: Digests of the builds that serve answers, to seal.
     """
 
     def __init__(self, keys: SealingKeyHolder, experiments: Callable[[], Iterable[str]]) -> None:
         self._holder = keys
+        self.builds = BuildDigests(keys)
         self._keys: SealingKeys | None = None
         self._kept_ciphers: tuple[AESGCMSIV, ...] = ()
         self._experiments = experiments
@@ -167,6 +201,7 @@ class ResponseIds:
                 assignment.key,
                 assignment.voter,
                 assignment.definition,
+                assignment.served,
             )
         )
 
@@ -179,7 +214,8 @@ class ResponseIds:
     ) -> str:
         """An id for an answer of an experiment that belongs to no comparison; it looks like any other."""
         digest, unit = self._digest(experiment), bytes(UNIT_BYTES)
-        fields = (_UNASSIGNED, why, 0, 0, 0, 0, digest, unit, 0, key, NOBODY, ANY_DEFINITION)
+        whose = key, NOBODY, ANY_DEFINITION, UNKNOWN_BUILDS
+        fields = (_UNASSIGNED, why, 0, 0, 0, 0, digest, unit, 0, *whose)
         return prefix + self._seal(_PAYLOAD.pack(*fields))
 
     def voter(self, key: str | None, name: str) -> bytes:
@@ -205,7 +241,7 @@ class ResponseIds:
         """
         plain = self._decrypt(_decode(response_id)).ljust(_PAYLOAD.size, b"\0")
         flags, generation, first, second, *more = _PAYLOAD.unpack(plain)
-        plan, expires_at, digest, unit, assigned_at, key, voter, definition = more
+        plan, expires_at, digest, unit, assigned_at, key, voter, definition, served = more
         coin, plan_version = coin_and_plan(plan)
         experiment = self._name(digest)
         if flags == _UNASSIGNED:
@@ -229,6 +265,7 @@ class ResponseIds:
             voter=voter,
             definition=definition,
             coin=coin,
+            served=served,
         )
 
     def _ciphers(self) -> tuple[AESGCMSIV, ...]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Final
 
 from gateway.experiments.priors import InformingSource
+from gateway.llm_po.belief import gained_nats
 
 _Z: Final = 1.959964  # of a 95 % interval
 
@@ -25,6 +26,8 @@ class SourceStanding:
         agreed: In how many of them both prefer the same one.
         low: Lower end of a 95 % interval of that share, as if pairs were drawn at random; 0 without pairs.
         high: Its upper end; 1 without pairs.
+        gained_nats: How much better people's comparisons were predicted with it than without it; None before
+            the plan knows of it.
     """
 
     name: str
@@ -34,15 +37,18 @@ class SourceStanding:
     agreed: int
     low: float
     high: float
+    gained_nats: float | None
 
 
-def standing(source: InformingSource, wins: Sequence[Sequence[int]], used: float | None) -> SourceStanding:
+def standing(
+    source: InformingSource, wins: Sequence[Sequence[int]], used: Mapping[str, float]
+) -> SourceStanding:
     """How a source stands.
 
     Args:
         source: Its counts.
         wins: People's counts, K x K.
-        used: The probability that the plan's forecasts use it.
+        used: The probability that the plan's forecasts use a source, by source.
     """
     leads = [
         (source.wins[first][second] - source.wins[second][first])
@@ -51,7 +57,9 @@ def standing(source: InformingSource, wins: Sequence[Sequence[int]], used: float
     ]
     pairs, agreed = sum(lead != 0 for lead in leads), sum(lead > 0 for lead in leads)
     low, high = share_interval(agreed, pairs)
-    return SourceStanding(source.name, source.comparisons, used, pairs, agreed, low, high)
+    believed = used.get(source.name)
+    gained = None if believed is None else gained_nats(believed, len(used))
+    return SourceStanding(source.name, source.comparisons, believed, pairs, agreed, low, high, gained)
 
 
 def share_interval(part: int, whole: int) -> tuple[float, float]:

@@ -25,6 +25,7 @@ from gateway.judging.verdicts import Judged, ResultWord, both_of, judged
 from gateway.upstream.base import Upstream, UpstreamRequest
 from gateway.upstream.json_text import parsed
 from gateway.upstream.prices import TokenPrices
+from gateway.upstream.surfaces import Surface
 from policy_store.errors import StoreError
 
 _TIMEOUT: Final = "timeout"
@@ -65,6 +66,7 @@ class UnseenComparisons:
         may_count: Why a verdict could not be counted now; None if it could.
         count: Has a verdict counted.
         hooks: Hear what comes of each pair.
+        build_of: The digest of the build that an answer names.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class UnseenComparisons:
         may_count: Callable[[UnseenPair], Dropped | None],
         count: Count,
         hooks: Hooks,
+        build_of: Callable[[bytes], bytes],
     ) -> None:
         self._upstream = upstream
         self._account = account
@@ -82,6 +85,7 @@ class UnseenComparisons:
         self._may_count = may_count
         self._count = count
         self._hooks = hooks
+        self._build_of = build_of
 
     async def compare(self, unseen: UnseenPair) -> None:
         """Have one pair compared, if the experiment still counts verdicts and its money lasts."""
@@ -107,32 +111,39 @@ class UnseenComparisons:
 
     async def _became(self, unseen: UnseenPair, body: dict[str, Any], bill: Bill) -> Judged | Dropped:
         try:
-            verdict = await self._judged(unseen, body, bill)
+            verdict, served = await self._judged(unseen, body, bill)
         except NoVerdictError as error:
             return error.why
-        return await self._count(unseen, verdict.result) or verdict
+        return await self._count(served, verdict.result) or verdict
 
-    async def _judged(self, unseen: UnseenPair, body: dict[str, Any], bill: Bill) -> Judged:
+    async def _judged(
+        self, unseen: UnseenPair, body: dict[str, Any], bill: Bill
+    ) -> tuple[Judged, UnseenPair]:
+        """The verdict, and the pair with the builds that served both answers."""
         question, request = _question(unseen, body), conversation_text(body, unseen.surface)
         if request is None:
             raise NoVerdictError(Dropped.NOT_TEXT)
         one, other = unseen.pair
-        first, second = await both_of(
-            self._text(unseen, body, one, bill), self._text(unseen, body, other, bill)
+        (first, first_build), (second, second_build) = await both_of(
+            self._answer(unseen, body, one, bill), self._answer(unseen, body, other, bill)
         )
 
         async def ask(is_exchanged: bool) -> str:
             shown = (second, first) if is_exchanged else (first, second)
             asked = {"messages": judge_messages(question, request, *shown), **unseen.judge.params}
             call = UpstreamRequest(unseen.models[unseen.judge.model], asked, limit_seconds=_seconds(unseen))
-            return await self._said(unseen, call, "judge", bill) or ""
+            said = await self._called(unseen, call, "judge", bill)
+            return _text_in(said, call.surface) or ""
 
-        return await judged(first, second, ask)
+        verdict = await judged(first, second, ask)
+        return verdict, unseen.served_by(first_build, second_build)
 
-    async def _text(self, unseen: UnseenPair, body: dict[str, Any], policy: int, bill: Bill) -> str:
-        """A policy's answer: the one that the caller got, or one made for the judge."""
+    async def _answer(
+        self, unseen: UnseenPair, body: dict[str, Any], policy: int, bill: Bill
+    ) -> tuple[str, bytes | None]:
+        """A policy's answer, and the build that served it; None for one that the caller got."""
         if policy in unseen.served:
-            return unseen.served[policy]
+            return unseen.served[policy], None
         compiled, surface = unseen.experiment.policies[policy], unseen.surface
         try:
             payload, part = compiled.put_to(body, surface.name)
@@ -141,15 +152,14 @@ class UnseenComparisons:
         call = UpstreamRequest(
             *(unseen.models[compiled.model], payload, surface, unseen.headers, _seconds(unseen), part)
         )
-        text = await self._said(unseen, call, "policy", bill)
+        answer = await self._called(unseen, call, "policy", bill)
+        text = _text_in(answer, surface)
         if text is None:
             raise NoVerdictError(Dropped.ANSWER_NOT_TEXT)
-        return text
+        return text, self._build_of(answer)
 
-    async def _said(
-        self, unseen: UnseenPair, call: UpstreamRequest, role: JudgeRole, bill: Bill
-    ) -> str | None:
-        """The text of a model's answer; None if it is no text."""
+    async def _called(self, unseen: UnseenPair, call: UpstreamRequest, role: JudgeRole, bill: Bill) -> bytes:
+        """A model's answer."""
         name = unseen.experiment.name
         try:
             body, _ = await self._upstream.complete(call)
@@ -163,10 +173,7 @@ class UnseenComparisons:
             raise
         self._hooks.tell(JudgeCalled(name, role, "answered"))
         bill.add(call.target.name, call.payload, body)
-        try:
-            return text_to_judge(parsed(body), call.surface)
-        except ValueError:
-            return None
+        return body
 
     def _tell(self, name: str, became: Judged | Dropped, bill: Bill) -> None:
         if isinstance(became, Dropped):
@@ -181,6 +188,14 @@ def _question(unseen: UnseenPair, body: dict[str, Any]) -> str:
         return unseen.judge.question_about(messages, body.get("metadata") or {})
     except Exception as error:
         raise NoVerdictError(Dropped.RUBRIC_FAILED) from error
+
+
+def _text_in(body: bytes, surface: Surface) -> str | None:
+    """The text of an answer; None if it is no text."""
+    try:
+        return text_to_judge(parsed(body), surface)
+    except ValueError:
+        return None
 
 
 def _seconds(unseen: UnseenPair) -> float:

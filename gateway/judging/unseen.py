@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from gateway.experiments.judge import CompiledJudge
 from gateway.experiments.response_ids import Assignment
+from gateway.experiments.served import BUILD_BYTES
 from gateway.experiments.snapshot import LiveExperiment
 from gateway.upstream.base import ModelTarget
 from gateway.upstream.surfaces import Surface
@@ -68,6 +69,12 @@ class UnseenPair:
     def pair(self) -> tuple[int, int]:
         """The policies that are compared."""
         return self.assignment.first, self.assignment.second
+
+    def served_by(self, first: bytes | None, second: bytes | None) -> UnseenPair:
+        """The pair with the builds that served both policies; None leaves what is known of one."""
+        before = self.assignment.served[:BUILD_BYTES], self.assignment.served[BUILD_BYTES:]
+        builds = (before[0] if first is None else first) + (before[1] if second is None else second)
+        return replace(self, assignment=self.assignment._replace(served=builds))
 
     @property
     def size(self) -> int:

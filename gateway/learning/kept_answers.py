@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from gateway.errors import InvalidFeedbackError, StoreHeldError, UnavailableError
 from gateway.experiments.response_ids import Assignment, ResponseIds
+from gateway.experiments.served import UNKNOWN_BUILD
 from gateway.experiments.snapshot import SnapshotHolder, Unit
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import FeedbackDiscarded, FeedbackReceived
@@ -48,20 +49,23 @@ class KeptAnswers:
         self._snapshots = snapshots
         self._hooks = hooks
 
-    async def count(self, comparison: str, kept: Preferred) -> None:
+    async def count(self, comparison: str, kept: Preferred, builds: tuple[str, str] = ("", "")) -> None:
         """Have a comparison counted once; the first answer that the caller continued from stands.
 
         Args:
             comparison: Id of the comparison.
             kept: Which answer was kept, in the order in which they were given.
+            builds: The builds that served them in this order, in hex; empty if unknown.
         """
         try:
             assignment = self._response_ids.open(comparison)
             experiment = self._snapshots.current.experiments.get(assignment.experiment)
             if not isinstance(assignment, Assignment) or experiment is None:
                 return
+            of_pair = builds if assignment.side == 0 else builds[::-1]
+            served = b"".join(bytes.fromhex(build) or UNKNOWN_BUILD for build in of_pair)
             became = await self._recorder.record(
-                _KeptAnswer(comparison, preferred=kept), assignment, experiment
+                _KeptAnswer(comparison, preferred=kept), assignment._replace(served=served), experiment
             )
         except InvalidFeedbackError as error:
             self._hooks.tell(FeedbackDiscarded(error.reason))

@@ -280,7 +280,7 @@ class ProgressReader:
             log_entries,
             judge,
             guards,
-            tuple(standing(source, counts.wins, used.get(source.name)) for source in sources),
+            tuple(standing(source, counts.wins, used) for source in sources),
         )
         return True
 

@@ -166,6 +166,7 @@ class ReportRecorder:
         )
         voter = report.voter if report.voter_cap else ""
         said = replace(report, voter=voter, key="", key_share=1.0, due_at=None, drawn="", informs=informs)
+        said = replace(said, position=None, served=assignment.builds)  # the judge sees both, in both orders
         recorded = await self._store.record_preference(said, result)
         return recorded if informs is None else replace(recorded, comparison=None)
 
@@ -305,6 +306,7 @@ class ReportRecorder:
         whole_seconds = assignment.expires_at - assignment.assigned_at if assignment.assigned_at else 0
         valid_seconds = max(whole_seconds, math.ceil(assignment.expires_at - came_at))
         more_seconds = 0 if received_at is None else SPOOLED_SECONDS
+        side, builds = assignment.side, assignment.builds
         return Report(
             experiment=assignment.experiment,
             generation=assignment.generation,
@@ -323,6 +325,9 @@ class ReportRecorder:
             standing=standing,
             idempotency=idempotency,
             drawn=assignment.drawn if standing is not Precedence.MISSING else "",
+            given_at=assignment.assigned_at,
+            position=assignment.position,
+            served=builds[side : side + 1] if experiment.way.rates_answers else builds,
         )
 
 

@@ -18,14 +18,12 @@ from typing import Final
 
 import numpy as np
 
+from gateway.llm_po.belief import UNUSED
 from gateway.llm_po.bradley_terry import DEFAULT_SCALES, Fit, Scales, log_evidence
 from gateway.llm_po.wins import FloatArray
 
 MOST_VOTES: Final = 16.0
 """How many votes a pair of policies gets at most from a source that is used."""
-
-_UNUSED: Final = 0.3
-"""Probability beforehand that no source predicts the users."""
 
 
 def informed(sources: Sequence[FloatArray], scales: Scales = DEFAULT_SCALES) -> Scales:
@@ -39,8 +37,8 @@ def informed(sources: Sequence[FloatArray], scales: Scales = DEFAULT_SCALES) -> 
     together = [np.sum(said, axis=0)] if len(said) > 1 else []
     votes = np.stack([np.zeros_like(said[0]), *said, *together], axis=1)
     uses, cells = votes.shape[1], scales.score_sd.size
-    chance = np.full(uses, (1 - _UNUSED) / (uses - 1))
-    chance[0] = _UNUSED
+    chance = np.full(uses, (1 - UNUSED) / (uses - 1))
+    chance[0] = UNUSED
     precision = scales.score_precision
     votes = np.repeat(votes, cells, axis=1)
     grid = replace(

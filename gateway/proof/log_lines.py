@@ -23,6 +23,10 @@ from policy_store.states import ExperimentState
 from policy_store.watch_records import Watch, WatchTerms
 
 LOG_SCHEMA: Final = 1
+_NOTED: Final = frozenset({"units", "given_at", "position", "served"})
+_LISTS: Final = ("voters", "units", "given_at", "served")
+# Later versions may say more of a comparison, such as its `segment`; no promise rests on that.
+_COMPARISON: Final = frozenset(Comparison.__dataclass_fields__) - frozenset(_LISTS)
 
 
 def header_line(
@@ -98,7 +102,7 @@ def record_fields(record: LogRecord) -> dict[str, Any]:
     """One record as the fields of its line."""
     match record:
         case Comparison():
-            return {"type": "comparison", **asdict(record)}
+            return {"type": "comparison", **_logged(record)}
         case LoggedPlan():
             return {"type": "plan", **asdict(record)}
         case LoggedEvent():
@@ -110,6 +114,12 @@ def record_fields(record: LogRecord) -> dict[str, Any]:
             return fields
 
 
+def _logged(comparison: Comparison) -> dict[str, Any]:
+    """The fields of a comparison. What earlier versions did not log is left out where nothing is known."""
+    written = asdict(comparison)
+    return {name: value for name, value in written.items() if name not in _NOTED or value not in (None, ())}
+
+
 def record_from(fields: dict[str, Any]) -> LogRecord:
     """The record in a line; the inverse of `record_fields`.
 
@@ -119,8 +129,9 @@ def record_from(fields: dict[str, Any]) -> LogRecord:
     values = dict(fields)
     match values.pop("type"):
         case "comparison":
-            values["voters"] = tuple(values.get("voters", ()))
-            return Comparison(**values)
+            known = {name: value for name, value in values.items() if name in _COMPARISON}
+            known.update((name, tuple(values.get(name, ()))) for name in _LISTS)
+            return Comparison(**known)
         case "plan":
             values["forecasts"] = tuple(_forecast(*each) for each in values["forecasts"])
             return LoggedPlan(**values)

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from gateway.experiments.response_ids import NOBODY, Apart, Assignment, ResponseIds, key_digest
+from collections.abc import Mapping
+
+from gateway.experiments.response_ids import (
+    NOBODY,
+    Apart,
+    Assignment,
+    ResponseIds,
+    key_digest,
+)
+from gateway.experiments.served import UNKNOWN_BUILD
+from gateway.serving.attempts import AttemptStream
 from gateway.serving.exchange import Answer
-from gateway.serving.panel import Panel
+from gateway.serving.panel import Panel, PolicyAnswer, PolicyFailure
 from gateway.serving.relabelling import label_for
 from gateway.upstream.base import AnswerStream
 
@@ -14,25 +24,45 @@ class AnswerIds:
 
     def __init__(self, response_ids: ResponseIds) -> None:
         self._response_ids = response_ids
+        self._builds = response_ids.builds
 
-    def of(self, panel: Panel, assignment: Assignment) -> str:
-        """The id of an answer that takes part."""
-        return self._response_ids.seal(self.made_for(panel, assignment), _prefix(panel))
+    def of(self, panel: Panel, assignment: Assignment, served: bytes = b"") -> str:
+        """The id of an answer that takes part.
 
-    def made_for(self, panel: Panel, assignment: Assignment) -> Assignment:
-        """An assignment that holds the API key and the voter."""
+        Args:
+            panel: The request.
+            assignment: What the answer was given for.
+            served: The builds that served both policies; empty if the assignment has them.
+        """
+        return self._response_ids.seal(self.made_for(panel, assignment, served), _prefix(panel))
+
+    def served(self, assignment: Assignment, answers: Mapping[int, bytes]) -> bytes:
+        """The builds that served both policies, from their answers or how those begin; 0 without one."""
+        builds = {policy: self._builds.of(answer) for policy, answer in answers.items()}
+        return builds.get(assignment.first, UNKNOWN_BUILD) + builds.get(assignment.second, UNKNOWN_BUILD)
+
+    def made_for(self, panel: Panel, assignment: Assignment, served: bytes = b"") -> Assignment:
+        """An assignment that holds the API key, the voter and the builds."""
         question, ids = panel.exchange.question, self._response_ids
         voter = NOBODY if question.voter is None else ids.voter(question.key, question.voter)
         return assignment._replace(
             key=key_digest(question.key),
             voter=voter,
             definition=panel.experiment.short_definition,
+            served=served or assignment.served,
         )
 
     def unassigned(self, panel: Panel, why: Apart = Apart.NOT_DRAWN) -> str:
         """The id of an answer that takes no part."""
         key = key_digest(panel.exchange.question.key)
         return self._response_ids.seal_unassigned(panel.experiment.name, _prefix(panel), key, why)
+
+
+async def beginning(reply: PolicyAnswer | PolicyFailure) -> bytes:
+    """A whole answer, or the first block of a stream; nothing of a failure."""
+    if isinstance(reply, AttemptStream):
+        return await reply.first_block()
+    return reply if isinstance(reply, bytes) else b""
 
 
 def labelled_answer(

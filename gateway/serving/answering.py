@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from gateway.config.feedback import READ_FROM_ANSWERS, Missing
@@ -18,7 +19,7 @@ from gateway.experiments.response_ids import Apart, Assignment, ResponseIds
 from gateway.experiments.snapshot import LiveExperiment, Snapshot, unknown_model
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import ModelFellBack, Routed
-from gateway.serving.answer_ids import AnswerIds, labelled_answer, named_answer
+from gateway.serving.answer_ids import AnswerIds, beginning, labelled_answer, named_answer
 from gateway.serving.answerable import check_answerable
 from gateway.serving.attempts import Attempts, AttemptStream
 from gateway.serving.continuing import Continuing
@@ -185,10 +186,13 @@ class Answering:
             if turn is not None:
                 await self._regenerating.complete(turn, "")  # the incumbent's answer is none of the pair's
             return answer
-        noted, response_id = self._noted(panel, single.policy, reply), self._ids.of(panel, single.assignment)
+        assignment, noted = single.assignment, self._noted(panel, single.policy, reply)
+        served = self._ids.served(assignment, {single.policy: await beginning(reply)})
+        response_id = self._ids.of(panel, assignment, served)
         if panel.experiment.missing:
-            noted = self._attended(panel, single.assignment, noted)
+            noted = self._attended(panel, assignment._replace(served=served), noted)
         if turn is not None:
+            turn = replace(turn, build=assignment._replace(served=served).build_of(single.policy))
             noted = await self._regenerating.noted(turn, noted)
         noted = await self._resumable(panel, response_id, noted, turn)
         return labelled_answer(panel, noted, response_id, *panel.names(single.policy))
@@ -303,7 +307,9 @@ class Answering:
         panel.exchange.planned = 2
         left, right = duel.shown
         replies = await both(panel.ask(left), panel.ask(right))
-        response_id = self._ids.of(panel, duel.assignment)
+        begun = {left: await beginning(replies[0]), right: await beginning(replies[1])}
+        served = self._ids.served(duel.assignment, begun)
+        response_id = self._ids.of(panel, duel.assignment, served)
         label = DuelLabel(response_id, panel.experiment.name, int(self._clock()))
         content: bytes | AnswerStream
         match replies:
@@ -344,7 +350,8 @@ class Answering:
             reply = await panel.ask(policy)
         except POLICY_FAILURES as error:
             return await self._fallback(panel, {policy: error})
-        made_for = self._ids.made_for(panel, unseen)
+        served = self._ids.served(unseen, {policy: await beginning(reply)})
+        made_for = self._ids.made_for(panel, unseen, served)
         followed, when_served = self._shadowing.follow(panel, judge, made_for, reply)
         answer = await self._unassigned(panel, policy, followed, {})
         return answer._replace(when_served=when_served)

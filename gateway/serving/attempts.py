@@ -332,12 +332,13 @@ class _Attempt:
 class AttemptStream:
     """A streamed answer whose end counts for its respondent."""
 
-    __slots__ = ("_attempt", "_first", "_last", "_stream", "_substance")
+    __slots__ = ("_ahead", "_attempt", "_first", "_last", "_stream", "_substance")
 
     def __init__(self, stream: AnswerStream, attempt: _Attempt) -> None:
         self._stream = stream
         self._attempt = attempt
         self._substance = attempt.substance
+        self._ahead = b""
         self._first = b""
         self._last: deque[bytes] = deque(maxlen=BLOCKS_AT_THE_END)
 
@@ -346,8 +347,16 @@ class AttemptStream:
         """The provider's."""
         return self._stream.headers
 
+    async def first_block(self) -> bytes:
+        """The first block, without waiting; `read` gives it as well."""
+        self._ahead = self._ahead or await self.read()
+        return self._ahead
+
     async def read(self) -> bytes:
         """The next block."""
+        if self._ahead:
+            block, self._ahead = self._ahead, b""
+            return block
         try:
             block = await self._stream.read()
         except UpstreamError as error:

@@ -55,8 +55,8 @@ _NAME_BYTES: Final = 16
 _SECRET_BYTES: Final = 32
 _SECOND: Final = 2
 
-ReportKept = Callable[[str, Kept], Awaitable[None]]
-"""Has a comparison counted: its id, and which answer was kept."""
+ReportKept = Callable[[str, Kept, tuple[str, str]], Awaitable[None]]
+"""Has a comparison counted: its id, which answer was kept, and the builds that served both."""
 
 
 class KnownTurns(Protocol):
@@ -66,7 +66,9 @@ class KnownTurns(Protocol):
         """Register a question; returns what is known about it and the one before. Raises StoreError."""
         ...
 
-    async def keep_answer(self, name: str, turn: str, comparison: str, ask: int, sketch: str) -> None:
+    async def keep_answer(
+        self, name: str, turn: str, comparison: str, ask: int, sketch: str, build: str
+    ) -> None:
         """Remember that an answer is complete. Raises StoreError."""
         ...
 
@@ -98,6 +100,7 @@ class AskedTurn:
         comparison: Id of its comparison.
         ask: How often it was asked, including this time.
         surface: The kind of request.
+        build: The build that serves the answer, in hex; empty if that is not known.
     """
 
     experiment: str
@@ -105,6 +108,7 @@ class AskedTurn:
     comparison: str
     ask: int
     surface: Surface
+    build: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +215,9 @@ class Regenerating:
         sketch = Sketch.of(text, turn.name.secret).written() if text and turn.ask <= _SECOND else ""
         name = turn.name.digest.hex()
         try:
-            await self._store.keep_answer(turn.experiment, name, turn.comparison, turn.ask, sketch)
+            await self._store.keep_answer(
+                turn.experiment, name, turn.comparison, turn.ask, sketch, turn.build
+            )
         except StoreError as error:
             self._breaker.failed(error)
         else:
@@ -269,7 +275,7 @@ class Regenerating:
         first, second = map(Sketch.read, before.sketches)
         kept = which(first, second, experiment.regenerate)
         if kept is not None:
-            await self._report(before.comparison, kept)
+            await self._report(before.comparison, kept, before.builds)
 
     def _going_on(self, before: KnownTurn) -> Follow | None:
         """The policy whose answer called the tools in a conversation, or whose answer is continued."""

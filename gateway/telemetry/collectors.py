@@ -39,6 +39,7 @@ class ExperimentCollector(Collector):
         yield from _comparisons(readings)
         yield from _evidence(readings)
         yield from _balances(readings)
+        yield from _builds(readings)
         yield from _plans(readings)
         yield from _gains(readings)
         yield from _stages(readings)
@@ -239,6 +240,19 @@ def _balances(readings: list[ExperimentProgress]) -> Families:
     yield from (evidence, needed)
 
 
+def _builds(readings: list[ExperimentProgress]) -> Families:
+    different = _gauge("experiment_builds", "Builds of its model that served a policy.", "policy")
+    changes = _gauge(
+        "experiment_served_changes", "Times another build of its model began to serve a policy.", "policy"
+    )
+    for reading in readings:
+        for index, policy in enumerate(reading.view.experiment.policies):
+            served, labels = reading.counts.builds.get(index), [reading.view.experiment.name, policy]
+            different.add_metric(labels, 0 if served is None else served.different)
+            changes.add_metric(labels, 0 if served is None else served.changes)
+    yield from (different, changes)
+
+
 def _plans(readings: list[ExperimentProgress]) -> Families:
     age = _gauge("plan_age_seconds", "Age of the plan in force.")
     version = _gauge("plan_version", "Version of the plan in force.")
@@ -359,6 +373,11 @@ def _informing(readings: list[ExperimentProgress]) -> Families:
         "experiment_informing_comparisons", "Comparisons that inform and are no evidence.", "source"
     )
     used = _gauge("experiment_informing_used", "Probability that the forecasts use a source.", "source")
+    gained = _gauge(
+        "experiment_informing_gained_nats",
+        "How much better people's comparisons were predicted with a source than without it.",
+        "source",
+    )
     agreement = _gauge(
         "experiment_informing_agreement",
         "Share of the pairs in which a source and people prefer the same policy, by bound.",
@@ -371,8 +390,10 @@ def _informing(readings: list[ExperimentProgress]) -> Families:
             total.add_metric([name, each.name], each.comparisons)
             if each.used is not None:
                 used.add_metric([name, each.name], each.used)
+            if each.gained_nats is not None:
+                gained.add_metric([name, each.name], each.gained_nats)
             if each.pairs:
                 shares = ("low", each.low), ("estimate", each.agreed / each.pairs), ("high", each.high)
                 for bound, share in shares:
                     agreement.add_metric([name, each.name, bound], share)
-    yield from (total, used, agreement)
+    yield from (total, used, gained, agreement)

@@ -15,10 +15,10 @@ end
 
 local function known(place, from)
   if not place then
-    return -1, '', 0, '', ''
+    return -1, '', 0, '', '', '', ''
   end
-  local said = redis.call('HMGET', KEYS[place], 'comparison', 'asks', 'answer1', 'answer2')
-  return place - from, said[1], tonumber(said[2]), said[3] or '', said[4] or ''
+  local said = redis.call('HMGET', KEYS[place], 'comparison', 'asks', 'answer1', 'answer2', 'build1', 'build2')
+  return place - from, said[1], tonumber(said[2]), said[3] or '', said[4] or '', said[5] or '', said[6] or ''
 end
 
 local asked = found(1, tonumber(names))
@@ -39,5 +39,8 @@ elseif proposal ~= '' then
   asked = 1
 end
 local answered = found(names + 1, #KEYS)
-local place, comparison, asks, first, second = known(asked, 1)
-return {'ok', place, comparison, asks, first, second, known(answered, names + 1)}
+local reply = {'ok', known(asked, 1)}
+for _, each in ipairs({known(answered, names + 1)}) do
+  reply[#reply + 1] = each
+end
+return reply

@@ -4,6 +4,7 @@
 const POLL_MS = 1000;
 const SHOWN_PAIRS = 8;
 const SHOWN_EVENTS = 12;
+const SHOWN_BUILDS = 4;
 const MANY = 8; // from this number of policies on, rows are tight and columns are numbered
 const KEY = "llmpo-admin-key"; // in sessionStorage, so it is gone when the tab closes
 
@@ -146,13 +147,27 @@ function guardrails({ guardrails: found }) {
         h("td", null, row.pairs.toLocaleString("en")), h("td", null, nats(row.nats)), h("td", null, nats(row.needed))))))));
 }
 
-// What informs the forecasts, and how far it is believed.
-function informing({ sources }) {
-  return sources.map((source) => h("p", { class: "note" }, "Informs forecasts: ", name(source.name),
-    `, ${plural(source.comparisons, "comparison")}`,
-    source.used !== null && `, believed with probability ${source.used.toFixed(2)}`,
-    source.pairs > 0 && `; agrees with people about ${source.agreed} of ${plural(source.pairs, "pair")} (95 % interval ${percent(source.low)} to ${percent(source.high)})`, "."));
+// Where comparisons come from; what only informs forecasts, whether it agrees with people, and what it is worth.
+function cameFrom({ comparisons_by_source: counted, inherited, sources, builds }) {
+  const evidence = Object.entries(counted).map(([source, count]) => [source, "evidence", count]);
+  if (inherited) evidence.push([`generation ${inherited.generation}`, "evidence", inherited.comparisons]);
+  if (!evidence.length && !sources.length) return null;
+  const agrees = ({ pairs, agreed, low, high }) => pairs ? `${agreed} of ${plural(pairs, "pair")} (${percent(low)} to ${percent(high)})` : "–";
+  const informing = sources.map((source) => [source.name, "informs", source.comparisons, agrees(source),
+    source.used === null ? "–" : source.used.toFixed(2), source.gained_nats === null ? "–" : nats(source.gained_nats)]);
+  const columns = ["Source", "Counts as", "Comparisons", ...(sources.length ? ["Agrees with people", "Believed", "Gained"] : [])];
+  const note = sources.length ? "What only informs is no evidence: forecasts use it as far as it predicted people so far. Gained is how much of the evidence is due to that; below 0, it misled." : "What users said or did in the comparisons counted.";
+  return h("section", null, h("h2", null, "Where comparisons come from"), h("p", { class: "note" }, note),
+    h("div", { class: "scroll" }, h("table", { class: "matrix" },
+      h("thead", null, h("tr", null, columns.map((column) => h("th", { scope: "col" }, column)))),
+      h("tbody", null, [...evidence, ...informing].map(([source, kind, count, ...worth]) => h("tr", null, h("th", { scope: "row" }, source), h("td", null, kind), h("td", null, count.toLocaleString("en")),
+        columns.slice(3).map((_, index) => h("td", null, worth[index] || "")))))))),
+    builds.filter(({ different }) => different > 1).map(served));
 }
+
+// The builds of its model that served a policy, if there are several.
+const served = ({ policy, different, by_build: counts }) => h("p", { class: "note" }, name(policy), ` was served by ${plural(different, "build")} of its model: `,
+  Object.entries(counts).sort(([, a], [, b]) => b - a).slice(0, SHOWN_BUILDS).map(([build, count]) => `${build} in ${plural(count, "comparison")}`).join(", "), ".");
 
 // The missing comparisons and seconds from the gateway, which takes minima and the budget into account.
 function forecast({ plan }) {
@@ -176,7 +191,6 @@ function head(experiment) {
     staged(experiment),
     watched(experiment),
     judged(experiment),
-    ...informing(experiment),
     ...experiment.warnings.map((warning) => h("p", { class: "note" }, warning)),
   ];
 }
@@ -439,7 +453,7 @@ function drawSheet(experiment) {
   document.title = `${experiment.name}: ${standing(experiment.state).label} · llmpo`;
   patch(place("experiment"), [
     h("div", null, head(experiment)), h("div", null, certificate(experiment)), figures(experiment), evidence(experiment),
-    h("div", { class: isMany(experiment) ? "stack" : "pair" }, matrix(experiment), allocation(experiment)), guardrails(experiment), policies(experiment), events(experiment)]);
+    h("div", { class: isMany(experiment) ? "stack" : "pair" }, matrix(experiment), allocation(experiment)), cameFrom(experiment), guardrails(experiment), policies(experiment), events(experiment)]);
 }
 
 function drawEmpty() {

@@ -1,4 +1,4 @@
--- NEEDS: numbers, clock, events, EVENTS
+-- NEEDS: numbers, clock, events, served, EVENTS
 -- Counts a comparison.
 
 -- Adds evidence against `row`; the first time its total reaches the threshold it is eliminated, for good. That
@@ -20,9 +20,12 @@ local function add_evidence(keys, generation, threshold, row, rival, increment, 
   end
 end
 
+-- The fields of a comparison's entry that are left out where nothing is known, see `note_of` in shared/reports.lua.
+local NOTED = {'unit', 'given', 'position', 'served'}
+
 -- Counts one comparison of `first` and `second` with the forecast of the current plan, and logs it.
 -- Without a forecast nothing is added to the evidence; the log shows version 0.
-local function count(keys, generation, threshold, first, second, result, source, voters)
+local function count(keys, generation, threshold, first, second, result, source, voters, noted)
   local published = redis.call('HMGET', keys.forecasts, 'version', first .. ':' .. second)
   local at = micros()
   local version, forecast, increments = '0', '500000', {'0', '0', '0', '0'}
@@ -36,9 +39,17 @@ local function count(keys, generation, threshold, first, second, result, source,
     increments = numbers
   end
   local number = text(redis.call('HINCRBY', keys.counts, 'comparisons', 1))
-  redis.call('XADD', keys.log, '*', 'type', 'comparison', 'number', number, 'first', first, 'second', second,
-    'result', result, 'forecast', forecast, 'version', version, 'source', source, 'at', at,
-    'voters', voters)
+  local entry = {'type', 'comparison', 'number', number, 'first', first, 'second', second, 'result', result,
+    'forecast', forecast, 'version', version, 'source', source, 'at', at, 'voters', voters}
+  for place, field in ipairs(NOTED) do
+    if noted[place] ~= '' then
+      entry[#entry + 1], entry[#entry + 2] = field, noted[place]
+    end
+  end
+  redis.call('XADD', keys.log, '*', unpack(entry))
+  if published[2] then -- else it adds nothing to the evidence
+    note_builds(keys, generation, {first, second}, noted[4], number, at)
+  end
   redis.call('HINCRBY', keys.counts, 'source:' .. source, 1)
   if result == 'tie' then
     redis.call('HINCRBY', keys.counts, 'ties:' .. first .. ':' .. second, 1)
@@ -50,5 +61,5 @@ local function count(keys, generation, threshold, first, second, result, source,
     add_evidence(keys, generation, threshold, first, second, increments[1 + shift], increments[5 + shift], number, at)
     add_evidence(keys, generation, threshold, second, first, increments[3 + shift], increments[7 + shift], number, at)
   end
-  return {'counted', number, result, forecast, version, source, at, voters}
+  return {'counted', number, result, forecast, version, source, at, voters, unpack(noted)}
 end

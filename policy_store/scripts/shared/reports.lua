@@ -1,7 +1,7 @@
 -- NEEDS: numbers, clock, comparisons, waiting, voting
 -- Counts a report, at once or at the end of its hold. `said` is a report in the form for scripts:
 -- generation, fingerprint of the feedback, seconds to remember the unit, first, second, source, voter,
--- API key, voter cap, largest share of a key, definition; then the result of a preference, or of an outcome unit, side
+-- API key, voter cap, largest share of a key, definition with a note for the log; then the result of a preference, or of an outcome unit, side
 -- (0: it is first's, 1: second's), value (a number, 'loss' or 'tie'), tie margin and seconds to wait.
 
 local COMMON = 11 -- the number of fields that every report has
@@ -14,10 +14,31 @@ local function is_preference(said)
   return #said == COMMON + 1
 end
 
+-- The note for the log: the unit, when its answer was given, which policy was shown first, and the builds that served.
+-- It follows the definition in the same field, so that a replica of an earlier version counts held reports.
+local function note_of(said)
+  return string.match(said[COMMON], '|(.*)$')
+end
+
+local function parts_of(note)
+  local unit, given, position, served = string.match(note or '', '^([^|]*)|([^|]*)|([^|]*)|(.*)$')
+  return {unit or '', given or '', position or '', served or ''}
+end
+
+-- The parts of two notes about one policy each, those of `first` first.
+local function joined_parts(first, second)
+  local joined = {}
+  for place, part in ipairs(first) do
+    joined[place] = (part == '' and second[place] == '') and '' or part .. ',' .. second[place]
+  end
+  return joined
+end
+
 local function count_preference(keys, threshold, said)
   local generation, _, _, first, second, source, voter = unpack(said, 1, 7)
   note_voters(keys.votes, keys.counts, {voter})
-  return count(keys, generation, threshold, first, second, said[COMMON + 1], source, voter)
+  return count(keys, generation, threshold, first, second, said[COMMON + 1], source, voter,
+    parts_of(note_of(said)))
 end
 
 -- How much better an outcome is than another one. 'loss' is worse than every value, and 'tie' as good as any.
@@ -64,7 +85,7 @@ local function match_outcome(keys, threshold, said)
   if not rival then
     -- The value stays text: cjson would round it to 14 digits.
     redis.call('RPUSH', own_queue, cjson.encode({
-      unit = unit, value = value, source = source, at = at, voter = voter}))
+      unit = unit, value = value, source = source, at = at, voter = voter, note = note_of(said)}))
     redis.call('PEXPIRE', own_queue, text(math.ceil(wait_seconds * 1000)))
   end
   for index, queue in ipairs(keys.queues) do
@@ -85,6 +106,8 @@ local function match_outcome(keys, threshold, said)
   local sources = is_first and {source, rival.source} or {rival.source, source}
   local voters = is_first and {voter, rival.voter or ''} or {rival.voter or '', voter}
   note_voters(keys.votes, keys.counts, voters)
+  local own, other = parts_of(note_of(said)), parts_of(rival.note)
   return count(keys, generation, threshold, first, second, result,
-    sources[1] == sources[2] and source or table.concat(sources, ','), table.concat(voters, ','))
+    sources[1] == sources[2] and source or table.concat(sources, ','), table.concat(voters, ','),
+    is_first and joined_parts(own, other) or joined_parts(other, own))
 end

@@ -41,6 +41,7 @@ assignments = st.builds(
     key=st.binary(min_size=8, max_size=8),
     voter=st.binary(min_size=8, max_size=8),
     definition=st.binary(min_size=6, max_size=6),
+    served=st.binary(min_size=12, max_size=12),
 )
 
 
@@ -63,7 +64,7 @@ def test_any_replica_opens_what_another_sealed(assignment: Assignment) -> None:
     """Replicas need to share only the key."""
     response_id = sealer().seal(assignment)
     assert sealer().open(response_id) == assignment
-    assert len(response_id) < 150
+    assert len(response_id) < 170
     assert response_id.startswith("chatcmpl-")
     assert set(response_id[9:]) <= set(BASE64URL)
 
@@ -202,3 +203,28 @@ def test_voters_of_different_keys_are_different() -> None:
     voters = {sealer().voter("web", "ann"), sealer().voter("app", "ann"), sealer(NEW).voter("web", "ann")}
     assert len(voters) == 3
     assert sealer().voter("web", "ann") in voters
+
+
+def test_ids_of_the_third_version_are_opened() -> None:
+    """Ids of the third version do not say which builds served the answer."""
+    payload = response_ids._PAYLOAD_3.pack(
+        0,
+        1,
+        0,
+        1,
+        3,
+        NOW + 60,
+        blake2b(b"support", digest_size=8).digest(),
+        b"u" * 16,
+        NOW,
+        b"k" * 8,
+        b"v" * 8,
+        b"d" * 6,
+    )
+    nonce = bytes(12)
+    sealed = AESGCMSIV(OLD).encrypt(nonce, payload, b"llmpo assignment \x01")
+    third = "chatcmpl-" + urlsafe_b64encode(b"\x03" + nonce + sealed).rstrip(b"=").decode()
+
+    assert sealer().open(third) == ASSIGNMENT._replace(
+        assigned_at=NOW, key=b"k" * 8, voter=b"v" * 8, definition=b"d" * 6
+    )

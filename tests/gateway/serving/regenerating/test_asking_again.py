@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from gateway.config.api_keys import hash_key
+from tests.gateway.building import NAME
 from tests.gateway.fake_upstream import FakeUpstream, answer, status
 from tests.gateway.serving.regenerating.conftest import Open
 from tests.gateway.serving.regenerating.talks import BOTH, Talk, counted
@@ -235,3 +237,20 @@ async def test_a_watch_compares_as_its_experiment_does(open_gateway: Open) -> No
     assert (await gateway.experiment())["certificate"]["comparisons"] == (await gateway.experiment())[
         "comparisons"
     ]
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+async def test_the_log_says_who_answered_first_and_which_builds_served(
+    gateway: Whole, upstream: FakeUpstream, is_streamed: bool
+) -> None:
+    """The comparison's id is older than both answers; their builds are kept beside the sketches."""
+    upstream.on("warm", answer(system_fingerprint=None))
+    talk = Talk(gateway, fields={"stream": is_streamed})
+    first, second = await talk.two()
+    await talk.keep(second)
+
+    log = await gateway.call("GET", f"/v1/experiments/{NAME}/log")
+    lines = map(json.loads, log.body.splitlines())
+    (compared,) = (line for line in lines if line["type"] == "comparison")
+    assert compared["position"] == (0 if first == "I am plain." else 1)
+    assert tuple(map(len, compared["served"])) == (12, 6)
