@@ -5,40 +5,29 @@ from __future__ import annotations
 import json as json_text
 import os
 from dataclasses import dataclass
-from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from pydantic import TypeAdapter, ValidationError
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 
+from gateway.cli.estimate_tables import SourceTable, with_range
+from gateway.cli.expected_traffic import ExpectedTraffic, has_implicit
 from gateway.cli.printing import table_console
 from gateway.cli.runs_progress import runs_progress
-from gateway.config.experiments import ExperimentSpec
 from gateway.config.gateway_file import GatewayConfig
 from gateway.config.load import load_config
-from gateway.config.values import Duration
-from gateway.errors import ConfigError
-from gateway.experiments.collecting import WAYS
-from gateway.experiments.definitions import inference_of
-from gateway.experiments.exposure import exposure_caps, exposure_issues
-from gateway.experiments.judge import judge_issues, judged_models
 from gateway.experiments.promises import promised
-from gateway.experiments.structure import structure_of
-from gateway.judging.estimating import JudgeEstimate, judge_estimate
-from gateway.llm_po.exposure import Caps
+from gateway.judging.estimating import JudgeEstimate
 from gateway.simulation.advice import advice
+from gateway.simulation.by_source import EFFECT, SourceEstimate, estimate_by_source, scenarios
 from gateway.simulation.estimate import EffectEstimate, estimate, estimate_jobs
 from gateway.simulation.prospect import EFFECTS, EstimateError, Prospect
-from gateway.upstream.prices import model_prices
 
 _SUCCESS_RATE: Final = 0.8  # of ordinary policies, unless the operator says otherwise
-_TIE_RATE: Final = 0.2  # of answers side by side
-_DAY: Final = timedelta(days=1)
-_LEAST_SHARE: Final = 1e-9  # a share of 0 is refused in words of its own
+_AGREEMENT: Final = 0.8
 _WIDTH: Final = 96  # columns: a narrower table would break its lines
 
 
@@ -54,6 +43,19 @@ def estimate_experiment(
             "no effect with `shadow`."
         ),
     ],
+    implicit_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the answers with an implicit signal, in (0, 1]; --feedback-rate is then only "
+            "about what users say."
+        ),
+    ] = None,
+    agreement: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Share of the pairs about which a source that only informs agrees with people."
+        ),
+    ] = _AGREEMENT,
     experiment: Annotated[
         str | None, typer.Option(help="One experiment of the file; all of them by default.")
     ] = None,
@@ -92,20 +94,43 @@ def estimate_experiment(
         cost_per_request,
         prompt_tokens,
         answer_tokens,
+        implicit_rate,
     )
-    for name in _chosen(loaded, experiment):
+    names = _chosen(loaded, experiment)
+    if implicit_rate is not None and not any(has_implicit(loaded.experiments[name]) for name in names):
+        raise typer.BadParameter("Nothing that users do is compared; leave --implicit-rate out.")
+    for name in names:
         try:
-            prospect = traffic.prospect(loaded, name)
+            report = _report(loaded, name, traffic, agreement, runs, seed)
         except EstimateError as error:
             raise typer.BadParameter(str(error)) from error
-        with runs_progress(estimate_jobs(prospect, runs, seed)) as on_batch:
-            forecasts = estimate(prospect, runs, seed, on_batch=on_batch)
-        report = EstimateReport(prospect, forecasts, traffic.judge(loaded, name))
         reports.append(report.to_json())
         if not json:
             table_console(least_width=_WIDTH).print(report)
     if json:
         typer.echo(json_text.dumps(reports[0] if len(reports) == 1 else reports))
+
+
+def _report(
+    loaded: GatewayConfig,
+    name: str,
+    traffic: ExpectedTraffic,
+    agreement: float,
+    runs: int | None,
+    seed: int,
+) -> EstimateReport:
+    """The estimate for one experiment. Raises EstimateError."""
+    prospect, prior = traffic.prospect(loaded, name), loaded.experiments[name].prior
+    with runs_progress(estimate_jobs(prospect, runs, seed)) as on_batch:
+        forecasts = estimate(prospect, runs, seed, on_batch=on_batch)
+    medium = next(forecast for forecast in forecasts if forecast.effect == EFFECT)
+    wanted = scenarios(prospect, traffic.sources(loaded, name), medium, agreement)
+    with runs_progress([each.job(runs, seed) for each in wanted if each.known is None]) as on_batch:
+        by_source = estimate_by_source(wanted, runs, seed, on_batch=on_batch)
+    return EstimateReport(
+        *(prospect, forecasts, by_source, agreement, traffic.judge(loaded, name)),
+        has_earlier=prior is not None and prior.earlier,
+    )
 
 
 def _chosen(loaded: GatewayConfig, experiment: str | None) -> list[str]:
@@ -120,113 +145,15 @@ def _chosen(loaded: GatewayConfig, experiment: str | None) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class ExpectedTraffic:
-    """What an operator expects of traffic, feedback and costs, by the names of the options."""
-
-    requests_per_day: float
-    feedback_rate: float
-    feedback_delay: str
-    success_rate: float
-    tie_rate: float | None
-    cost_per_request: float | None
-    prompt_tokens: int
-    answer_tokens: int
-
-    @property
-    def shortest_delay(self) -> timedelta:
-        """How long feedback takes; a longer `feedback.hold` takes its place.
-
-        Raises:
-            BadParameter: If the text is no duration.
-        """
-        try:
-            delay: timedelta = TypeAdapter(Duration).validate_python(self.feedback_delay)
-        except ValidationError as error:
-            raise typer.BadParameter(
-                f"--feedback-delay is {self.feedback_delay!r}; write it as 30s, 10m, 2h or 1d."
-            ) from error
-        return delay
-
-    def prices(self, config: GatewayConfig, spec: ExperimentSpec) -> tuple[float, ...] | None:
-        """Money per request of each policy, or None where the price of a model is not known."""
-        models = [spec.policies[name].model for name in sorted(spec.policies)]
-        if self.cost_per_request is not None:
-            return (self.cost_per_request,) * len(models)
-        known = model_prices(config.entry(model) for model in set(models))
-        if not known.keys() >= set(models):
-            return None
-        return tuple(known[model].of(self.prompt_tokens, self.answer_tokens) for model in models)
-
-    def judge(self, config: GatewayConfig, name: str) -> JudgeEstimate | None:
-        """What the judge of an experiment compares and costs; None without one.
-
-        Raises:
-            ConfigError: If the judge cannot be used, or a price is not known.
-        """
-        spec = config.experiments[name]
-        if spec.judge is None:
-            return None
-        prices = model_prices(config.entry(model) for model in judged_models(config))
-        if issues := list(judge_issues(config)):
-            raise ConfigError(issues)
-        return judge_estimate(
-            spec,
-            prices,
-            requests_per_day=self.requests_per_day,
-            prompt_tokens=self.prompt_tokens,
-            answer_tokens=self.answer_tokens,
-        )
-
-    def prospect(self, config: GatewayConfig, name: str) -> Prospect:
-        """An experiment as it would run, with its policies in the order of their names."""
-        spec = config.experiments[name]
-        names, levels = sorted(spec.policies), spec.levels()
-        structure = structure_of(inference_of(spec, names), names)
-        way, ties_follow = WAYS[spec.traffic.collect], self.tie_rate is None
-        if issues := list(exposure_issues(name, spec)):
-            raise ConfigError(issues)
-        declared, incumbent = exposure_caps(spec), names.index(spec.incumbent)
-        judge = self.judge(config, name)
-        paid = judge.compared_per_day if judge is not None and judge.is_evidence else None
-        return Prospect(
-            experiment=name,
-            policies=len(names),
-            incumbent=incumbent,
-            costs=tuple(spec.policies[policy].cost for policy in names),
-            delta=spec.delta,
-            epsilon=spec.epsilon,
-            way=way,
-            share=spec.traffic.share,
-            min_comparisons=spec.promotion.min_comparisons,
-            min_days=spec.promotion.min_duration / _DAY,
-            max_comparisons=spec.max_comparisons,
-            units_per_day=self.requests_per_day
-            if paid is None
-            else paid / max(spec.traffic.share, _LEAST_SHARE),
-            feedback_rate=self.feedback_rate if paid is None else 1.0,
-            feedback_delay_days=max(self.shortest_delay, spec.feedback.hold or timedelta()) / _DAY,
-            tie_rate=_TIE_RATE if self.tie_rate is None else self.tie_rate,
-            success_rate=self.success_rate if way.rates_answers and ties_follow else None,
-            prices=self.prices(config, spec) if paid is None else None,
-            stopping=structure.stopping,
-            features=structure.features,
-            levels=tuple(tuple(levels[policy].values()) for policy in names) if levels else None,
-            objective=structure.objective,
-            promise=spec.promise,
-            last_look=spec.last_look,
-            caps=Caps(incumbent, declared.most(names), declared.least, declared.answers_per_unit)
-            if declared.are_set
-            else None,
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class EstimateReport:
     """The estimate for an experiment, for a program or a console."""
 
     prospect: Prospect
     forecasts: list[EffectEstimate]
+    by_source: list[SourceEstimate]
+    agreement: float
     judge: JudgeEstimate | None = None
+    has_earlier: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -242,6 +169,8 @@ class EstimateReport:
             "in_flight": prospect.in_flight,
             "tie_rate": 1 - prospect.decisive_share("medium"),
             "effects": [forecast.to_json() for forecast in self.forecasts],
+            "agreement": self.agreement,
+            "sources": [each.to_json() for each in self.by_source],
             "advice": advice(prospect, self.forecasts),
             **({} if self.judge is None else {"judge": self.judge.to_json()}),
         }
@@ -256,6 +185,12 @@ class EstimateReport:
             f"of them ties; {prospect.in_flight} wait for feedback at any time."
         )
         yield self.table()
+        if self.by_source[1:]:
+            yield SourceTable(self.by_source, self.agreement)
+        if self.has_earlier:
+            yield (
+                "What the generation before counted informs as well. It is in the store, and no part of this."
+            )
         if self.judge is not None:
             yield self.judge.sentence
         elif prospect.prices is None:
@@ -274,8 +209,8 @@ class EstimateReport:
             table.add_column(heading, justify="right", no_wrap=True)
         for forecast in self.forecasts:
             cells = [
-                _range(forecast.comparisons, forecast.horizon, 0),
-                _range(forecast.days, forecast.horizon_days, 1),
+                with_range(forecast.comparisons, forecast.horizon, 0),
+                with_range(forecast.days, forecast.horizon_days, 1),
             ]
             if forecast.without_caps is not None:
                 days = forecast.without_caps.days["median"]
@@ -297,11 +232,3 @@ class EstimateReport:
             return preferred
         best = self.prospect.best_success_rate(effect)
         return f"{preferred} ({self.prospect.success_rate:.0%} -> {best:.0%})"
-
-
-def _range(values: dict[str, float | None], horizon: float, digits: int) -> str:
-    low, middle, high = (
-        f">{horizon:,.0f}" if values[name] is None else f"{values[name]:,.{digits}f}"
-        for name in ("p10", "median", "p90")
-    )
-    return middle if low == high else f"{middle} ({low} - {high})"

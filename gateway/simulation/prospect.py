@@ -13,6 +13,7 @@ from gateway.errors import GatewayError
 from gateway.experiments.collecting import Way
 from gateway.llm_po.exposure import Caps
 from gateway.llm_po.lab import worlds
+from gateway.llm_po.lab.judges import SimulatedJudge
 from gateway.llm_po.lab.simulate import Trial
 from gateway.llm_po.lab.worlds import World
 from gateway.llm_po.lines import UNSTATED_PROMISE, Promise
@@ -68,6 +69,7 @@ class Prospect:
         objective: What plans keep small.
         promise: The promise with a margin.
         caps: How much each policy may answer, as shares of the units taking part; None for no caps.
+        informed_by: The sources that inform forecasts, as simulated.
 
     Raises:
         EstimateError: If a number is out of range or nothing would ever be compared.
@@ -97,6 +99,7 @@ class Prospect:
     promise: Promise = UNSTATED_PROMISE
     caps: Caps | None = None
     last_look: bool = False
+    informed_by: tuple[SimulatedJudge, ...] = ()
 
     def __post_init__(self) -> None:
         for name, value in (("share", self.share), ("feedback rate", self.feedback_rate)):
@@ -204,6 +207,7 @@ class Prospect:
             min_comparisons=min(round(fewest * decisive), HORIZON),
             caps=caps,
             min_opportunities=opportunities,
+            judges=self.informed_by,
         )
         usual = min(_MOST_RUNS, max(_FEWEST_RUNS, _CELLS // self.policies**2))
         # Equal policies take longest and vary little; plans with caps take more time. So fewer runs suffice.

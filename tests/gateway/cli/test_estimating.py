@@ -9,6 +9,8 @@ import pytest
 import yaml
 
 from gateway.cli import main
+from gateway.config.load import load_config
+from gateway.experiments.policies import compile_policies
 
 CONFIG = """\
 model_list:
@@ -222,3 +224,100 @@ def test_caps_that_nothing_can_keep_are_refused_with_the_remedy(
 
     assert main(["estimate", "--config", str(path), "--experiment", "search", *TRAFFIC]) == 2
     assert "Lower `share` to 0.02" in capsys.readouterr().err
+
+
+def _with_sources(tmp_path: Path) -> str:
+    """An experiment with votes as evidence, implicit signals and a judge that inform, and an offline run."""
+    content = yaml.safe_load(CONFIG.format(own="my-own-model"))
+    content["model_list"].append(
+        {"model_name": "judge", "litellm_params": {"model": "openai/gpt-4o", "api_key": "sk-secret"}}
+    )
+    search = content["experiments"]["search"]
+    search |= {
+        "delta": 0.5,
+        "promote_on": ["explicit"],
+        "judge": {"model": "judge", "spend_per_day": 1.0, "share": 0.5},
+        "traffic": {"share": 0.5},
+    }
+    path = tmp_path / "gateway.yaml"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    loaded = load_config(path, {}, may_be_unset=True)
+    policies = compile_policies(loaded, loaded.experiments["search"])
+    header = {
+        "experiment": {"policy_fingerprints": [policy.fingerprint for policy in policies]},
+        "certificate": {"wins": [[0, 30], [12, 0]]},
+    }
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "log.jsonl").write_text(json.dumps(header) + "\n", encoding="utf-8")
+    search["prior"] = {"run": "run", "earlier": True}
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return str(path)
+
+
+def test_each_source_is_estimated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """4,800 requests, half take part: 24 votes a day, 480 signals; a judge within what it may spend."""
+    path = _with_sources(tmp_path)
+    asked = ["estimate", "--config", path, "--experiment", "search", *TRAFFIC, "--cost-per-request", "0.01"]
+    asked += ["--feedback-rate", "0.02", "--implicit-rate", "0.4", "--agreement", "0.9"]
+    assert main([*asked, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+
+    sources = {each["source"]: each for each in report["sources"]}
+    assert list(sources) == ["explicit", "implicit", "judge", "run", "all together"]
+    assert [each["counts_as"] for each in sources.values()] == ["evidence", *["informs"] * 3, None]
+    assert (report["agreement"], report["comparisons_per_day"]) == (0.9, pytest.approx(24))
+    assert sources["explicit"]["comparisons_per_day"] == pytest.approx(24)
+    assert sources["implicit"]["comparisons_per_day"] == pytest.approx(480)
+    assert sources["run"]["comparisons_beforehand"] == 42
+    assert sources["judge"]["comparisons_per_day"] == report["judge"]["compared_per_day"]
+    usd = report["judge"]["usd_per_day"]
+    assert 0 < usd <= 1
+    assert sources["judge"]["judge_usd"] == pytest.approx(usd * sources["judge"]["days"]["median"])
+    assert sources["explicit"]["judge_usd"] == 0
+    assert sources["explicit"]["days"] == report["effects"][1]["days"]
+
+    assert main(asked) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "agrees with people about 90% of the pairs" in shown
+    assert "run informs 42 before" in shown
+    assert "What the generation before counted informs as well" in shown
+
+
+def test_signals_that_are_evidence_too_are_told_apart_by_their_rate(
+    config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a rate of their own they are one source with votes; with one, a unit counts once."""
+    path = _with_sources(tmp_path)
+    content = yaml.safe_load(Path(path).read_text())
+    for name in ("promote_on", "judge", "prior"):
+        del content["experiments"]["search"][name]
+    Path(path).write_text(yaml.safe_dump(content), encoding="utf-8")
+    asked = ["estimate", "--config", path, "--experiment", "search", *TRAFFIC, "--json"]
+
+    main(asked)
+    one = json.loads(capsys.readouterr().out)
+    main([*asked, "--implicit-rate", "0.5"])
+    both = json.loads(capsys.readouterr().out)
+
+    assert [each["source"] for each in one["sources"]] == ["explicit and implicit"]
+    assert one["comparisons_per_day"] == pytest.approx(4_800 * 0.5 * 0.1 / 2)
+    assert [each["source"] for each in both["sources"]] == ["explicit", "implicit", "explicit and implicit"]
+    assert both["comparisons_per_day"] == pytest.approx(4_800 * 0.5 * 0.55 / 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--experiment", "search", "--implicit-rate", "0"], "implicit rate is 0"),
+        (["--experiment", "search", "--implicit-rate", "1.5"], "implicit rate is 1.5"),
+        (["--experiment", "search", "--implicit-rate", "nan"], "implicit rate is nan"),
+        (["--experiment", "support", "--implicit-rate", "0.5"], "leave --implicit-rate out"),
+        (["--experiment", "search", "--agreement", "1.1"], "less than or equal to 1"),
+    ],
+)
+def test_impossible_sources_are_refused(
+    arguments: list[str], message: str, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each error names the wrong value, or the option to leave out."""
+    assert main(["estimate", "--config", config, *TRAFFIC, "--cost-per-request", "0", *arguments]) == 2
+    assert message in " ".join(capsys.readouterr().err.replace("│", " ").split())
