@@ -39,7 +39,7 @@ demo: $(VENV)/.runtime ## A gateway, simulated users, a promotion to watch (no k
 demo-real: $(VENV)/.dev ## The same on real language models, offline, on this machine's CPU
 	@$(BIN)/python -m tests.e2e.real_models $(ARGS)
 
-test: $(VENV)/.dev ## The test suite, on real components, in a process per core
+test: $(VENV)/.dev ## The test suite, on real components, in a process more than there are cores
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 # What a newer interpreter could break: every module imports, the algorithm, the store, requests and the command line.

@@ -9,6 +9,7 @@ from functools import cache
 
 import pytest
 
+from gateway.simulation.runner import available_cores
 from policy_store.connect import connect
 from policy_store.store import PolicyStore
 from tests.ordering import InOrder, place
@@ -31,6 +32,11 @@ def _mark_long(items: list[pytest.Item]) -> None:
         kind = cases.get("store_server")
         if kind == "redis" or (kind in GROUPS and len(cases) > 1):
             item.add_marker(pytest.mark.long)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores, because many tests wait for processes and providers."""
+    return available_cores() + 1
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config) -> InOrder | None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from functools import cache
+from unittest.mock import patch
 
+import fastapi.routing
 import pytest
 
 from policy_store.connect import connect
@@ -12,6 +15,13 @@ from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.protocols import PROVIDERS
 from tests.pace import PATIENCE_SECONDS
 from tests.servers import EmbeddedServer
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _answers_described_once() -> Iterator[None]:
+    """FastAPI describes the answers of all routes anew for every gateway, a third of a gateway's start."""
+    with patch("fastapi.routing.create_model_field", cache(fastapi.routing.create_model_field)):
+        yield
 
 
 @pytest.fixture

@@ -74,6 +74,7 @@ class Run:
         phases: Of Schemathesis.
         is_translated: Whether to leave out what no translation takes, which is refused before anything else.
         examples: How many whole requests to make up for each operation, where fuzzing.
+        one_in: Which share of the optional fields to keep of each kind of request, which has dozens.
     """
 
     model: str | None = None
@@ -82,6 +83,7 @@ class Run:
     phases: str = "coverage"
     examples: int = 1
     is_translated: bool = False
+    one_in: int = 1
 
     def document(self, described: Mapping[str, Any]) -> dict[str, Any]:
         """The gateway's document, narrowed to what the run is about."""
@@ -98,6 +100,9 @@ class Run:
         if self.model is None:
             if path in EVERY_KIND:
                 properties["model"]["enum"] = list(MODELS)
+                for number, name in enumerate(sorted(properties.keys() - {*schema["required"], "stream"})):
+                    if number % self.one_in:
+                        del properties[name]
             return True
         if path not in self.paths or (self.is_streamed and "stream" not in properties):
             return False
