@@ -161,7 +161,7 @@ function cameFrom({ comparisons_by_source: counted, inherited, sources, builds }
     h("div", { class: "scroll" }, h("table", { class: "matrix" },
       h("thead", null, h("tr", null, columns.map((column) => h("th", { scope: "col" }, column)))),
       h("tbody", null, [...evidence, ...informing].map(([source, kind, count, ...worth]) => h("tr", null, h("th", { scope: "row" }, source), h("td", null, kind), h("td", null, count.toLocaleString("en")),
-        columns.slice(3).map((_, index) => h("td", null, worth[index] || "")))))))),
+        columns.slice(3).map((_, index) => h("td", null, worth[index] || ""))))))),
     builds.filter(({ different }) => different > 1).map(served));
 }
 

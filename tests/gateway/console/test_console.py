@@ -144,6 +144,29 @@ def _experiment() -> dict[str, Any]:
             "decided_at": 1.7e9,
             "code_version": HOSTILE,
         },
+        "comparisons_by_source": {HOSTILE: 30},
+        "sources": [
+            {
+                "name": HOSTILE,
+                "comparisons": 9,
+                "used": 0.4,
+                "pairs": 1,
+                "agreed": 1,
+                "low": 0.2,
+                "high": 1.0,
+                "gained_nats": -1.5,
+            }
+        ],
+        "builds": [
+            {
+                "policy": policies[0],
+                "comparisons": 30,
+                "by_build": {HOSTILE: 20, "b2": 10},
+                "different": 2,
+                "changes": 1,
+                "changed_at": 21,
+            }
+        ],
         "events": [{"at": 1.7e9, "kind": HOSTILE, "detail": {HOSTILE: HOSTILE}}],
         "by_hand": {"at": 1.7e9, "kind": HOSTILE, "detail": {"actor": HOSTILE, "reason": HOSTILE}},
         "may": ["rollback"],
@@ -213,6 +236,9 @@ def test_hostile_names_stay_text_in_a_real_browser(hostile_gateway: str, tmp_pat
     ).stdout
     assert "was promoted after 30 comparisons" in page
     assert "the remaining policy awaits approval" in page
+    assert "Where comparisons come from" in page
+    assert "1.50 nats" in page
+    assert "was served by 2 builds of its model" in page
     assert "&lt;script&gt;document.title='owned'&lt;/script&gt;" in page
     assert "<title>x&lt;img" in page
     assert len(re.findall(r"<script\b", page)) == 1
