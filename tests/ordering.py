@@ -14,22 +14,28 @@ LONGEST: Final = (
     "tests/e2e/real_models/",
     "tests/gateway/api/openapi/",
     "tests/e2e/test_demo.py",
-    "tests/chaos/test_store_faults.py",
     "tests/chaos/test_draining.py",
     "tests/chaos/test_gateway_faults.py",
     "tests/chaos/test_reloading.py",
     "tests/chaos/test_shadow.py",
-    "tests/simulation/test_wrong_promotions.py",
-    "tests/simulation/test_structured_exact.py",
+    "tests/chaos/test_store_faults.py",
+    "tests/deploy/test_replicas_disagree.py",
     "tests/gateway/serving/test_failures.py",
     "tests/gateway/serving/failures/test_matrix.py",
     "tests/gateway/upstream/test_differential.py",
     "tests/gateway/simulation/test_estimate.py",
-    "tests/gateway/cli/test_estimating.py",
+    "tests/simulation/test_wrong_promotions.py",
     "tests/gateway/cli/test_simulating.py",
-    "tests/abuse/test_heavy_bodies.py",
+    "tests/gateway/offline/test_resuming.py",
+    "tests/examples/test_examples.py",
+    "tests/deploy/test_live_dashboard.py",
+    "tests/deploy/test_prometheus.py",
+    "tests/chaos/test_asking_again.py",
+    "tests/chaos/test_campaign.py",
+    "tests/policy_store/test_failover.py",
+    "tests/policy_store/test_states.py",
 )
-"""Files, and folders that stay together, of 20 seconds and more."""
+"""Files, and folders that stay together, of a quarter of a minute and more."""
 
 
 def unit(test: str) -> str:
