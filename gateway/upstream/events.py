@@ -1,7 +1,8 @@
 """Decides from a stream's events whether it goes on, is complete, or reports a failure.
 
 Every event is parsed, and the parsed value is discarded. This is the only way to know that the event is
-JSON, that it holds no error in any place, and that an answer that just stops was complete.
+JSON, that it holds no error in any place, and that an answer that just stops was complete. Most events of a
+chat differ from the one before only in what they say: of those, only that text is looked at.
 
 A stream is complete when its format says so, in any spelling: OpenAI's chat says it with `[DONE]`, or with a
 `finish_reason` for every choice that began; responses and messages say it with a last event of their own.
@@ -9,6 +10,7 @@ A stream is complete when its format says so, in any spelling: OpenAI's chat say
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Final, Protocol
@@ -40,6 +42,10 @@ _USUAL_END: Final = "stop"
 _FAILED_KINDS: Final = ("error", "response.failed", "response.error", "response.cancelled")
 _FAILED_NAMES: Final = frozenset(kind.encode() for kind in _FAILED_KINDS)
 _FAILED_STATES: Final = ("failed", "cancelled")
+# A text without characters that JSON or UTF-8 have rules for, and the field that holds what an event says.
+_PLAIN_TEXT: Final = re.compile(rb"[ !#-\[\]-~]*")
+_SAID: Final = re.compile(rb'"(?:content|text)": ?"([ !#-\[\]-~]*)"')
+_MOST_LEARNT: Final = 8
 # Fields in which servers of OpenAI's format report a failure without `error`: FastAPI, Cloudflare, Baidu.
 _COMPLAINTS: Final = ("detail", "errors", "message", "error_msg", "error_code", "error_message")
 
@@ -114,11 +120,14 @@ class ChoicesProgress(Progress):
     """The progress of a stream of choices, which ends with `[DONE]`."""
 
     ends_by_done = True
-    __slots__ = ("_begun", "_finished")
+    __slots__ = ("_after", "_before", "_begun", "_finished", "_left_to_learn")
 
     def __init__(self) -> None:
         self._begun: set[Any] = set()
         self._finished: set[Any] = set()
+        # The bytes around what the latest event says; those of nearly all events of a stream are the same.
+        self._before = self._after = b""
+        self._left_to_learn = _MOST_LEARNT
 
     @override
     def skim(self, texts: Sequence[bytes]) -> tuple[int, Any]:
@@ -126,6 +135,9 @@ class ChoicesProgress(Progress):
         try:
             for text in texts:
                 event = None
+                if self._is_like_the_last(text):
+                    count += 1
+                    continue
                 if not text.startswith(b"data: {"):
                     break
                 event = loads(text[6:])
@@ -137,9 +149,26 @@ class ChoicesProgress(Progress):
                     break
                 begun.add(index)
                 count += 1
+                self._learn(text)
         except (KeyError, TypeError, ValueError):
             pass
         return count, event
+
+    def _is_like_the_last(self, text: bytes) -> bool:
+        """Whether an event differs from the one learnt only in a text, of characters that need no parsing."""
+        before, after = self._before, self._after
+        return (
+            before != b""
+            and text.startswith(before)
+            and text.endswith(after)
+            and _PLAIN_TEXT.fullmatch(text, len(before), len(text) - len(after)) is not None
+        )
+
+    def _learn(self, text: bytes) -> None:
+        """Learn the bytes around what an event says; `text` is JSON on one line."""
+        if self._left_to_learn > 0 and (said := _SAID.search(text)) is not None:
+            self._left_to_learn -= 1
+            self._before, self._after = text[: said.start(1)], text[said.end(1) :]
 
     @override
     def note(self, _name: bytes, event: Event) -> bool:

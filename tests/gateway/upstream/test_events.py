@@ -320,7 +320,17 @@ def test_the_cases_are_distinct() -> None:
     assert len(set(cases)) == len(cases)
 
 
+SAID = chunk("Hi", object="chat.completion.chunk")
+LIKE_IT = [
+    SAID.replace(b"Hi", said)
+    for said in (
+        *(b"", b"Ho!", b"\\n", b"\\u0048", "\u00e9".encode(), b'Hi", "role": "assistant'),
+        *(b"\x01", b"\xff", b"\\", b"\n", b'Hi"Hi', b'Hi", "finish_reason": "stop'),
+        *(b'Hi"}, "error": {"message": "no"}, "delta": {"content": "', b'Hi"}, "finish_reason": {"x": "'),
+    )
+]
 PIECES = [
+    *LIKE_IT,
     chunk("Hi"),
     chunk("Hi", object="chat.completion.chunk"),
     chunk("Hi", object="chat.completion.chunk", index=1),
@@ -345,6 +355,16 @@ PIECES = [
     b'event: response.completed\ndata: {"type":"response.completed","response":{"status":"completed"}}\n\n',
     b"data: [DONE]\n\n",
 ]
+
+
+@pytest.mark.parametrize("event", LIKE_IT)
+def test_an_event_like_the_one_before_is_judged_by_what_it_says(event: bytes) -> None:
+    """What surrounds its text was read once, and the text can still break the event or add fields."""
+    later, alone = (EventReader(progress_of("chat"), _reported) for _ in range(2))
+
+    assert later.take(SAID + SAID + event) == SAID + SAID + alone.take(event)
+
+    assert (later.is_over, later.has_reported) == (alone.is_over, alone.has_reported)
 
 
 @pytest.mark.parametrize("kind", ["chat", "responses", "messages"])
