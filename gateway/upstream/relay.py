@@ -12,6 +12,7 @@ import importlib
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
+from math import inf
 from typing import Final, NoReturn
 from urllib.request import getproxies, proxy_bypass
 
@@ -70,10 +71,11 @@ class Relay(Upstream):
         answer: HttpAnswer | None = None
         try:
             destination = self._destination(request.target, request.surface)
-            answer = await self._post(destination, request)
-            if answer.status not in _OK:
-                await _refuse(answer, request)
-            body = as_utf8(await answer.whole())
+            async with asyncio.timeout(min(destination.total_seconds, request.limit_seconds)):
+                answer = await self._post(destination, request)
+                if answer.status not in _OK:
+                    await _refuse(answer, request)
+                body = as_utf8(await answer.whole())
             _check_answer(body, request)
         except BaseException as error:
             if answer is not None:
@@ -88,7 +90,9 @@ class Relay(Upstream):
         answer: HttpAnswer | None = None
         try:
             destination = self._destination(request.target, request.surface)
-            async with asyncio.timeout(destination.first_byte_seconds):
+            seconds = min(destination.total_seconds, request.limit_seconds)
+            deadline = asyncio.get_running_loop().time() + seconds
+            async with asyncio.timeout(min(destination.first_byte_seconds, seconds)):
                 answer = await self._post(destination, request)
                 if answer.status not in _OK:
                     await _refuse(answer, request)
@@ -100,7 +104,7 @@ class Relay(Upstream):
             if isinstance(error, Exception) and not isinstance(error, UpstreamError):
                 raise http_failure(error) from error
             raise
-        stream.limit_silence(destination.stall_seconds)
+        stream.limit(destination.stall_seconds, deadline)
         return stream
 
     @override
@@ -119,7 +123,6 @@ class Relay(Upstream):
         await self._http1.aclose()
 
     async def _post(self, destination: Destination, request: UpstreamRequest) -> HttpAnswer:
-        seconds = min(destination.total_seconds, request.limit_seconds)
         body = orjson.dumps({**request.payload, "model": destination.target.model})
         headers = destination.headers
         if request.headers:
@@ -127,11 +130,11 @@ class Relay(Upstream):
             headers.update(destination.headers)
         client = self._client(destination)
         try:
-            return await client.post(destination, headers, body, seconds)
+            return await client.post(destination, headers, body)
         except NeverSeenError:
             if not self._budget.take():
                 raise
-        answer = await client.post(destination, headers, body, seconds)
+        answer = await client.post(destination, headers, body)
         self._budget.give_back()
         return answer
 
@@ -170,8 +173,8 @@ class _RelayedStream(AnswerStream):
         self._first = b""
         self._clock = asyncio.get_running_loop().time
         self._waiting_since: float | None = None
-        self._silence: asyncio.TimerHandle | None = None
-        self._silence_seconds = 0.0
+        self._stall_seconds = self._deadline = inf
+        self._next_look: asyncio.TimerHandle | None = None
 
     async def begin(self) -> None:
         """Wait for the first event, so that another provider can answer after an earlier failure."""
@@ -187,19 +190,24 @@ class _RelayedStream(AnswerStream):
             is_one = reader.has_reported or self._answer.content_type == _EVENT_STREAM
             raise reader.failure() if is_one else broken("an answer that is no stream of events")
 
-    def limit_silence(self, seconds: float) -> None:
-        """From now on, break off if the provider is silent for longer than this."""
-        self._silence_seconds = seconds
-        self._silence = asyncio.get_running_loop().call_later(seconds, self._look)
+    def limit(self, stall_seconds: float, deadline: float) -> None:
+        """From now on, break off if the provider is silent for longer than this.
+
+        Args:
+            stall_seconds: The longest silence.
+            deadline: When the answer has to be complete, in the loop's time.
+        """
+        self._stall_seconds, self._deadline = stall_seconds, deadline
+        self._look()
 
     def _look(self) -> None:
         now = self._clock()
         since = now if self._waiting_since is None else self._waiting_since
-        if now - since >= self._silence_seconds:
+        next_look = min(since + self._stall_seconds, self._deadline)
+        if next_look <= now:
             self._answer.fail(TimeoutError)
         else:
-            next_look = since + self._silence_seconds
-            self._silence = asyncio.get_running_loop().call_at(next_look, self._look)
+            self._next_look = asyncio.get_running_loop().call_at(next_look, self._look)
 
     @override
     async def read(self) -> bytes:
@@ -219,8 +227,8 @@ class _RelayedStream(AnswerStream):
 
     @override
     async def aclose(self) -> None:
-        if self._silence is not None:
-            self._silence.cancel()
+        if self._next_look is not None:
+            self._next_look.cancel()
         self._answer.close()
 
     async def _next_block(self, chunk: bytes = b"") -> bytes:
@@ -258,11 +266,12 @@ def _make_destination(target: ModelTarget, surface: Surface, timeouts: Timeouts)
     elif target.api_key is not None:
         headers["Authorization"] = f"Bearer {target.api_key}"
     headers.update(target.headers)
+    proxy = getproxies().get(url.scheme)
     return Destination(
         target=target,
         url=url,
         headers=headers,
-        proxy=None if proxy_bypass(url.host or "") else getproxies().get(url.scheme),
+        proxy=None if proxy is None or proxy_bypass(url.host or "") else URL(proxy),
         total_seconds=target.timeout_seconds or timeouts.total,
         first_byte_seconds=target.first_byte_seconds or timeouts.first_byte,
         stall_seconds=target.stall_seconds or timeouts.stall,

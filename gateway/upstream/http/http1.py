@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
-from contextvars import ContextVar
+from copy import copy
 from io import BytesIO
-from typing import Any, Final
+from typing import Any, Final, cast
+from weakref import WeakKeyDictionary
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
+from aiohttp.http import StreamWriter
 from multidict import CIMultiDict
 from typing_extensions import override
 
@@ -19,13 +24,57 @@ KEEP_SECONDS: Final = 30
 MAX_HEAD_BYTES: Final = 128 * 1024
 _MAX_HEADERS: Final = 1024
 _READ_BYTES: Final = 64 * 1024
-_LARGE_BYTES: Final = 1024 * 1024
+_LARGE_BYTES: Final = 32 * 1024
 
-_is_new_connection: ContextVar[bool] = ContextVar("_is_new_connection", default=False)
+
+class _Request(aiohttp.ClientRequest):
+    """A request. One with a small body is copied from another one, and sent without a task of its own.
+
+    aiohttp starts a task for every body. From Python 3.12 on, such a task ends before anything waits for it;
+    in earlier versions it takes a turn of the loop.
+
+    Attributes:
+        is_first: Whether a new connection was made for it. Tracing would cost far more.
+        small_body: Its body, if it is a small one.
+    """
+
+    is_first = False
+    small_body = b""
+
+    def with_body(self, headers: CIMultiDict[str] | None, body: bytes) -> _Request:
+        """The same request with a small body and further headers; only what differs is made anew."""
+        request = copy(self)
+        request.headers = self.headers.copy()
+        if headers is not None:
+            request.headers.update(headers)
+        request.headers["Content-Length"] = str(len(body))
+        request.small_body = body
+        return request
+
+    @override
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        protocol = conn.protocol
+        if not self.small_body or protocol is None:
+            return await super().send(conn)
+        writer = StreamWriter(protocol, self.loop)
+        await writer.write_headers(f"{self.method} {self.url.raw_path_qs} HTTP/1.1", self.headers)
+        await writer.write(self.small_body, drain=False)
+        return aiohttp.ClientResponse(
+            self.method,
+            self.original_url,
+            writer=None,
+            continue100=None,
+            timer=self._timer,
+            request_info=self.request_info,
+            traces=[],
+            loop=self.loop,
+            session=self._session,
+            stream_writer=writer,
+        )
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Notes in a request's context that a new connection was made for it. Tracing would cost far more."""
+    """Notes that a new connection was made for a request."""
 
     async def _create_connection(
         self,
@@ -33,12 +82,16 @@ class _Connector(aiohttp.TCPConnector):
         traces: list[Any],
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the signature is aiohttp's
     ) -> Any:
-        _is_new_connection.set(True)
+        if isinstance(req, _Request):
+            req.is_first = True
         return await super()._create_connection(req, traces, timeout)
 
 
 class Http1Client(HttpClient):
     """HTTP/1.1 by aiohttp. Create it inside the running event loop.
+
+    Of aiohttp it uses the connections and what is sent and read on them. Its sessions would look for cookies,
+    redirects, credentials and traces at every request, none of which there are here.
 
     Args:
         connect_seconds: How long a provider may take to accept a connection.
@@ -46,43 +99,67 @@ class Http1Client(HttpClient):
     """
 
     def __init__(self, *, connect_seconds: float, max_connections: int = 0) -> None:
-        self._connect_seconds = connect_seconds
-        self._session = aiohttp.ClientSession(
-            connector=_Connector(limit=max_connections, ttl_dns_cache=60, keepalive_timeout=KEEP_SECONDS),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            read_bufsize=_READ_BYTES,
-            max_line_size=MAX_HEAD_BYTES,
-            max_field_size=MAX_HEAD_BYTES,
-            max_headers=_MAX_HEADERS,
-        )
+        self._loop = asyncio.get_running_loop()
+        self._connector = _Connector(limit=max_connections, ttl_dns_cache=60, keepalive_timeout=KEEP_SECONDS)
+        self._timeout = aiohttp.ClientTimeout(sock_connect=connect_seconds)
+        # Requests without a body; each is kept as long as its destination.
+        self._prepared: WeakKeyDictionary[Destination, _Request] = WeakKeyDictionary()
 
     @override
-    async def post(
-        self, destination: Destination, headers: CIMultiDict[str], body: bytes, seconds: float
-    ) -> Http1Answer:
-        _is_new_connection.set(False)
-        # aiohttp would look up the type of a plain body in a registry. A large body is sent in pieces.
-        is_large = len(body) > _LARGE_BYTES
-        payload = aiohttp.BytesIOPayload(BytesIO(body)) if is_large else aiohttp.BytesPayload(body)
+    async def post(self, destination: Destination, headers: CIMultiDict[str], body: bytes) -> Http1Answer:
+        request = self._request(destination, headers, body)
         try:
-            response = await self._session.post(
-                destination.url,
-                data=payload,
-                headers=headers,
-                timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=self._connect_seconds),
-                proxy=destination.proxy,
-                allow_redirects=False,  # a redirect would carry the operator's key elsewhere
-            )
+            return Http1Answer(await self._answered(request))
         except (aiohttp.ServerDisconnectedError, ConnectionResetError, BrokenPipeError) as error:
-            if _is_new_connection.get():
+            if request.is_first:
                 raise
             # The provider had closed the kept connection in the meantime.
             raise NeverSeenError from error
-        return Http1Answer(response)
 
     @override
     async def aclose(self) -> None:
-        await self._session.close()
+        await self._connector.close()
+
+    def _request(self, destination: Destination, headers: CIMultiDict[str], body: bytes) -> _Request:
+        if len(body) > _LARGE_BYTES or destination.proxy is not None:
+            return self._new_request(destination, headers, body)
+        prepared = self._prepared.get(destination)
+        if prepared is None:
+            prepared = self._new_request(destination, destination.headers, b"")
+            self._prepared[destination] = prepared
+        return prepared.with_body(None if headers is destination.headers else headers, body)
+
+    def _new_request(self, destination: Destination, headers: CIMultiDict[str], body: bytes) -> _Request:
+        return _Request(
+            "POST",
+            destination.url,
+            headers=headers,
+            data=aiohttp.BytesIOPayload(BytesIO(body)),  # sends a large body in pieces
+            loop=self._loop,
+            proxy=destination.proxy,
+        )
+
+    async def _answered(self, request: _Request) -> aiohttp.ClientResponse:
+        """The answer to a request, once its headers have arrived."""
+        connection = await self._connector.connect(request, [], self._timeout)
+        try:
+            protocol = cast("ResponseHandler", connection.protocol)  # there is one until it is closed
+            protocol.set_response_params(
+                read_until_eof=True,
+                read_bufsize=_READ_BYTES,
+                max_line_size=MAX_HEAD_BYTES,
+                max_field_size=MAX_HEAD_BYTES,
+                max_headers=_MAX_HEADERS,
+            )
+            response = await request.send(connection)
+            try:
+                return await response.start(connection)
+            except BaseException:
+                response.close()
+                raise
+        except BaseException:
+            connection.close()
+            raise
 
 
 class Http1Answer(HttpAnswer):
@@ -125,7 +202,8 @@ class Http1Answer(HttpAnswer):
 
     @override
     def fail(self, failure: Failure) -> None:
-        self._content.set_exception(failure())
+        if not self._content.is_eof():
+            self._content.set_exception(failure())
 
     @override
     def close(self) -> None:

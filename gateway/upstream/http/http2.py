@@ -59,17 +59,12 @@ class Http2Client(HttpClient):
         self._tls: ssl.SSLContext | None = None
 
     @override
-    async def post(
-        self, destination: Destination, headers: CIMultiDict[str], body: bytes, seconds: float
-    ) -> HttpAnswer:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + seconds
-        async with asyncio.timeout_at(deadline):
-            url = destination.url
-            connection = await self._connection(_Origin(url.scheme, url.raw_host or "", url.port or 0))
-            if connection is None:
-                return await self._http1.post(destination, headers, body, deadline - loop.time())
-            return await connection.ask(_head(url, headers, len(body)), body, deadline)
+    async def post(self, destination: Destination, headers: CIMultiDict[str], body: bytes) -> HttpAnswer:
+        url = destination.url
+        connection = await self._connection(_Origin(url.scheme, url.raw_host or "", url.port or 0))
+        if connection is None:
+            return await self._http1.post(destination, headers, body)
+        return await connection.ask(_head(url, headers, len(body)), body)
 
     async def aclose(self) -> None:
         """Close the connections over HTTP/2. The client for HTTP/1.1 is closed by its owner."""

@@ -43,7 +43,6 @@ class Http2Answer(HttpAnswer):
 
     __slots__ = (
         "_arrived",
-        "_deadline",
         "_failure",
         "_headers",
         "_inflater",
@@ -63,7 +62,6 @@ class Http2Answer(HttpAnswer):
         self._inflater: zlib._Decompress | None = None
         self._failure: Failure | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._deadline: asyncio.TimerHandle | None = None
         self.status: int = 0
         self.is_over = False
         self.is_sent = False
@@ -129,12 +127,6 @@ class Http2Answer(HttpAnswer):
         self._owner.leave(self._stream)
         self.fail(cut_short)
 
-    def limit(self, deadline: float) -> None:
-        """Fail if the loop's clock reaches `deadline` before the answer is complete."""
-        if not self.is_over:
-            loop = asyncio.get_running_loop()
-            self._deadline = loop.call_at(deadline, self.fail, TimeoutError)
-
     # Called by the connection.
 
     def head(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
@@ -197,6 +189,4 @@ class Http2Answer(HttpAnswer):
 
     def _end(self) -> None:
         self.is_over = True
-        if self._deadline is not None:
-            self._deadline.cancel()
         self.wake()

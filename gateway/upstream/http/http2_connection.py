@@ -103,7 +103,7 @@ class Http2Connection(asyncio.Protocol, StreamOwner):
         if error is not None:
             raise error
 
-    async def ask(self, head: RequestHead, body: bytes, deadline: float) -> Http2Answer:
+    async def ask(self, head: RequestHead, body: bytes) -> Http2Answer:
         """Send a request and wait for the headers of its answer.
 
         Raises:
@@ -121,7 +121,6 @@ class Http2Connection(asyncio.Protocol, StreamOwner):
             raise
         if not answer.is_sent:
             self.leave(stream)  # the provider answered without reading the whole request
-        answer.limit(deadline)
         return answer
 
     @override

@@ -26,14 +26,14 @@ class NeverSeenError(ConnectionError):
     """The provider has not begun to work on the request, so it may be sent again."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Destination:
-    """The data that all requests of one kind to one target share."""
+    """The data that all requests of one kind to one target share; clients may keep more for each."""
 
     target: ModelTarget
     url: URL
     headers: CIMultiDict[str]
-    proxy: str | None
+    proxy: URL | None
     total_seconds: float
     first_byte_seconds: float
     stall_seconds: float
@@ -76,7 +76,7 @@ class HttpAnswer(Protocol):
         ...
 
     def fail(self, failure: Failure) -> None:
-        """Make every present and later read raise this error."""
+        """Make every present and later read raise this error, unless all of the body has arrived."""
         ...
 
     def close(self) -> None:
@@ -87,16 +87,13 @@ class HttpAnswer(Protocol):
 class HttpClient(Protocol):
     """A way to post."""
 
-    async def post(
-        self, destination: Destination, headers: CIMultiDict[str], body: bytes, seconds: float
-    ) -> HttpAnswer:
-        """Send a request.
+    async def post(self, destination: Destination, headers: CIMultiDict[str], body: bytes) -> HttpAnswer:
+        """Send a request. How long it may take is bounded by whoever waits for it.
 
         Args:
             destination: Where to send it.
             headers: All of its headers.
             body: Its JSON.
-            seconds: Longest time for the whole answer.
 
         Raises:
             NeverSeenError: If the request may be sent again.
