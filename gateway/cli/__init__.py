@@ -139,14 +139,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         typer.main.get_command(app).main(args=arguments, prog_name="llmpo")
     except SystemExit as finished:
         return finished.code if isinstance(finished.code, int) else int(finished.code is not None)
-    except ConfigError as error:
-        for issue in error.issues:
-            complain(str(issue))
-        return MISUSED
     except (GatewayError, StoreError) as error:
-        complain(str(error) or type(error).__name__)
-        return FAILED
+        for fault in faults_of(error):
+            complain(fault)
+        return status_of(error)
     return 0
+
+
+def status_of(error: GatewayError | StoreError) -> int:
+    """The exit status of a command that ends with this error."""
+    return MISUSED if isinstance(error, ConfigError) else FAILED
+
+
+def faults_of(error: GatewayError | StoreError) -> tuple[str, ...]:
+    """What an error says, one text for each fault."""
+    if isinstance(error, ConfigError):
+        return tuple(str(issue) for issue in error.issues)
+    return (str(error) or type(error).__name__,)
 
 
 def complain(text: str) -> None:

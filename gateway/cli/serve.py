@@ -11,6 +11,7 @@ from typing import Annotated, Final
 
 import typer
 
+from gateway.cli import complain
 from gateway.cli.hangup import hold_hangups
 from gateway.cli.reading import has_keys, source_of
 from gateway.cli.sockets import bind
@@ -46,7 +47,10 @@ def serve(
     else:
         from gateway.cli.supervisor import supervise  # noqa: PLC0415 - one process needs no supervisor
 
-        supervise(config, settings, listener, workers)
+        if (fault := supervise(config, settings, listener, workers)) is not None:
+            for text in fault.faults:
+                complain(text)
+            raise typer.Exit(fault.status)
 
 
 def _serve_alone(loaded: Loaded, origin: ReadFrom, listener: socket.socket) -> None:

@@ -52,11 +52,16 @@ def shown_address(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def can_connect(bound: socket.socket) -> bool:
-    """Whether a program accepts connections on the address a socket is bound to."""
-    with socket.socket(bound.family, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1.0)
-        return probe.connect_ex(bound.getsockname()) == 0
+def listen(bound: socket.socket, backlog: int) -> None:
+    """Accept connections on a bound socket.
+
+    Raises:
+        GatewayError: If another program began to listen on the address after the socket was bound.
+    """
+    try:
+        bound.listen(backlog)
+    except OSError as error:
+        raise GatewayError(f"Cannot listen on {shown_address(bound)}: {error.strerror or error}.") from error
 
 
 def allow_connections(wanted: int) -> int:

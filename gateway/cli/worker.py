@@ -14,6 +14,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -23,20 +24,37 @@ import uvloop
 
 from gateway.api.application import GatewayApp
 from gateway.app import create_app
+from gateway.cli import complain, faults_of, status_of
 from gateway.cli.hangup import handled_hangups
 from gateway.cli.http_protocol import ArrivalLimits, bounded_protocol
 from gateway.cli.reading import source_of
-from gateway.cli.sockets import allow_connections, shown_address
+from gateway.cli.sockets import allow_connections, listen, shown_address
+from gateway.cli.worker_report import StartFault, tell_fault, tell_ready
+from gateway.errors import GatewayError
 from gateway.reloading.source import Loaded, ReadFrom
 from gateway.running.lifecycle import Lifecycle
 from gateway.running.logs import configure_logging, get_logger
 from gateway.running.memory import settle_memory
 from gateway.settings import read_settings
+from policy_store.errors import StoreError, StoreUnavailableError
 
 _log = get_logger(__name__)
 
 BACKLOG: Final = 2048
 FAREWELL_SECONDS: Final = 5.0  # time for answers that were cut off to send their callers an error
+
+
+@dataclass(frozen=True, slots=True)
+class Supervised:
+    """What ties a worker to its supervisor.
+
+    Attributes:
+        parent: A pipe that closes when the supervisor ends, which ends the worker too.
+        report: Where the worker says how its start went (`worker_report`).
+    """
+
+    parent: int
+    report: int
 
 
 class Server(uvicorn.Server):
@@ -101,7 +119,7 @@ class Server(uvicorn.Server):
 
 
 def run_worker(
-    loaded: Loaded, origin: ReadFrom, listener: socket.socket, parent_fd: int | None = None
+    loaded: Loaded, origin: ReadFrom, listener: socket.socket, supervised: Supervised | None = None
 ) -> None:
     """Serve until told to stop.
 
@@ -109,7 +127,11 @@ def run_worker(
         loaded: What to serve, and how to run.
         origin: How that is read again.
         listener: A bound socket; closed at the end.
-        parent_fd: A pipe that closes when the supervising process ends, which ends this one too.
+        supervised: What ties this process to its supervisor; None if it has none.
+
+    Raises:
+        GatewayError: If another program listens on the address.
+        NewerVersionError: If a newer version wrote the store's data.
     """
     lifecycle, settings = Lifecycle(), loaded.settings
     connections = allow_connections(settings.max_connections)
@@ -132,43 +154,58 @@ def run_worker(
         drain_seconds=settings.drain_seconds,
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(app, server, listener, parent_fd))
+        runner.run(_serve(app, server, listener, supervised))
 
 
-async def _serve(app: GatewayApp, server: Server, listener: socket.socket, parent_fd: int | None) -> None:
+async def _serve(
+    app: GatewayApp, server: Server, listener: socket.socket, supervised: Supervised | None
+) -> None:
     loop = asyncio.get_running_loop()
-    if parent_fd is not None:
+    if supervised is not None:
 
         def stop() -> None:
-            loop.remove_reader(parent_fd)
+            loop.remove_reader(supervised.parent)
             server.should_exit = True
 
-        loop.add_reader(parent_fd, stop)
+        loop.add_reader(supervised.parent, stop)
     async with app.router.lifespan_context(app):
         settle_memory()
         # Before anything announces that requests are accepted.
         with server.capture_signals(), handled_hangups(lambda: loop.call_soon_threadsafe(app.ask_to_reload)):
-            listener.listen(BACKLOG)
-            if parent_fd is None:
+            listen(listener, BACKLOG)
+            if supervised is None:
                 _log.info("listening", address=shown_address(listener))
             else:
                 _log.info("worker_ready", pid=os.getpid())
+                tell_ready(supervised.report)
             await server.serve(sockets=[listener])
 
 
-def main(config: str, listener_fd: str, parent_fd: str) -> None:
-    """A worker of a supervisor: `python -m gateway.cli.worker CONFIG LISTENER_FD PARENT_FD`."""
-    settings = read_settings()
+def main(config: str, listener_fd: str, parent_fd: str, report_fd: str) -> int:
+    """A worker of a supervisor: `python -m gateway.cli.worker CONFIG LISTENER_FD PARENT_FD REPORT_FD`."""
+    supervised = Supervised(int(parent_fd), int(report_fd))
+    try:
+        _work(Path(config), socket.socket(fileno=int(listener_fd)), supervised)
+    except StoreUnavailableError as error:  # the next start may find it
+        complain(str(error))
+        return status_of(error)
+    except (GatewayError, StoreError) as error:
+        tell_fault(supervised.report, StartFault(status_of(error), faults_of(error)))
+        return status_of(error)
+    return 0
+
+
+def _work(config: Path, listener: socket.socket, supervised: Supervised) -> None:
+    settings, supervisor = read_settings(), os.getppid()
     configure_logging(settings.log_level, as_json=settings.log_json)
-    listener, supervisor = socket.socket(fileno=int(listener_fd)), os.getppid()
-    source = source_of(Path(config), listener.getsockname()[0])
+    source = source_of(config, listener.getsockname()[0])
 
     def rouse() -> None:
         if os.getppid() == supervisor:
             os.kill(supervisor, signal.SIGHUP)
 
-    run_worker(source.read(), ReadFrom(source, settings, rouse), listener, int(parent_fd))
+    run_worker(source.read(), ReadFrom(source, settings, rouse), listener, supervised)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    sys.exit(main(*sys.argv[1:]))

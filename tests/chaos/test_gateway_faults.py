@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from policy_store.connect import EmbeddedValkey, connect
 from tests.gateway.building import NAME
 from tests.gateway.fake_upstream import FakeUpstream, answer
 from tests.gateway.process import Served
@@ -108,6 +109,25 @@ async def test_workers_and_store_end_with_their_supervisor(serve: Callable[..., 
     assert await served.end(signal.SIGKILL) == -signal.SIGKILL
 
     await eventually(lambda: not any(map(_is_alive, family)), "all processes of the gateway ended")
+
+
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["one process", "workers"])
+async def test_a_store_of_a_newer_version_ends_the_start_with_one_error(
+    serve: Callable[..., Served], options: tuple[str, ...]
+) -> None:
+    """No restart makes this version know the layout, so none is tried, with workers either."""
+    served = serve()
+    store = EmbeddedValkey()
+    redis = connect(store.start(served.folder / "data"))
+    await redis.hset(redis.names.identity, "layout", "99")
+    await redis.aclose()
+    store.stop()
+
+    with pytest.raises(AssertionError, match=r"has ended with 1:\n(?s:.*)their layout is 99"):
+        await served.start(*options, port=free_port())
+
+    assert served.text.count("error: ") == served.text.count("layout is 99") == 1
+    assert not served.has_told("worker_died")
 
 
 async def _family(served: Served) -> list[int]:

@@ -11,7 +11,7 @@ import pytest
 from gateway.api.hosts import is_loopback
 from gateway.cli import main
 from gateway.cli.reading import check_exposure
-from gateway.cli.sockets import bind, can_connect, share, shown_address
+from gateway.cli.sockets import bind, listen, share, shown_address
 from gateway.errors import ConfigError, GatewayError
 from tests.gateway.building import config_fields
 
@@ -73,9 +73,19 @@ def test_workers_sockets_share_one_address() -> None:
         address = reserved.getsockname()
         with share(socket.AF_INET, address) as one, share(socket.AF_INET, address) as other:
             assert one.getsockname() == other.getsockname() == address
-            assert not can_connect(reserved)
-            one.listen()
-            assert can_connect(reserved)
+            with socket.socket() as caller:
+                assert caller.connect_ex(address) != 0
+            listen(one, 1)
+            with socket.socket() as caller:
+                assert caller.connect_ex(address) == 0
+
+
+def test_address_taken_between_binding_and_listening_is_named() -> None:
+    """Two gateways that start at the same moment can both bind, and only one can listen."""
+    with bind("127.0.0.1", 0) as first, bind("127.0.0.1", first.getsockname()[1]) as second:
+        listen(first, 1)
+        with pytest.raises(GatewayError, match=f"Cannot listen on {shown_address(second)}: Address already"):
+            listen(second, 1)
 
 
 def test_address_is_shown_as_a_browser_wants_it() -> None:
