@@ -199,7 +199,7 @@ class _Gateway:
         notes = await open_notes(base, response_ids)
         pool = PlanPool()
         base.resources.callback(pool.close)
-        steering = Steering(store, catalogue, pool.compute, history, upkeep.agreement, hooks, base.clock)
+        steering = Steering(store, catalogue, pool.compute, history, upkeep.agreement, hooks)
         feed, deliverer = await open_notifying(base)
         spool = open_spool(base)
         feedback = FeedbackService(

@@ -142,7 +142,7 @@ class GuardCounts:
 
     Attributes:
         pairs: All of them.
-        hours: Those of single hours since the Unix epoch; only the latest are kept.
+        hours: Those of single hours since the Unix epoch, by the store's clock; only the latest are kept.
         first_hour: The hour in which counting began; None before.
     """
 

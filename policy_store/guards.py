@@ -29,9 +29,8 @@ class GuardStore(StorePart):
         sender: str,
         number: int,
         counted: Mapping[CountedFor, PairCounts],
-        hour: int,
     ) -> None:
-        """Add counted pairs to those of other replicas; all of them or none.
+        """Add counted pairs to those of other replicas, in the hour of the store's clock; all or none.
 
         Args:
             name: Experiment.
@@ -39,18 +38,13 @@ class GuardStore(StorePart):
             sender: The process that counted.
             number: Numbers the sender's additions from 1. The same number again changes nothing.
             counted: How often each pair of numbers occurred.
-            hour: The hour in which they were counted, since the Unix epoch.
         """
         own = self._names.experiment(name).generation(run)
         words: list[str | int] = []
         for each, pairs in counted.items():
             for (candidate, incumbent), amount in pairs.items():
-                for when in (_EVERY, hour):
-                    words += (f"{each.label}:{when}:{candidate}:{incumbent}", amount)
-        firsts = [f"{each.label}:{_FIRST}" for each in counted]
-        await self._scripts.run(
-            "add_pairs", (own.guards, own.added(sender)), number, hour, len(firsts), *firsts, *words
-        )
+                words += (each.label, f"{candidate}:{incumbent}", amount)
+        await self._scripts.run("add_pairs", (own.guards, own.added(sender)), number, *words)
 
     async def counted_pairs(self, name: str, run: int) -> dict[CountedFor, GuardCounts]:
         """Everything counted in a run."""

@@ -14,7 +14,6 @@ async def open_gauges(base: Foundation) -> Gauges:
         base.history,
         lambda: catalogue.current.prices,
         sender=base.process,
-        clock=base.clock,
         rng=base.rng,
         interval_seconds=GAUGES_FLUSH_SECONDS,
     )

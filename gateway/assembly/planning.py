@@ -22,7 +22,7 @@ async def open_planning(base: Foundation, pool: PlanPool, steering: Steering, ag
         base.store,
         base.catalogue,
         pool.compute,
-        Promoter(base.store, base.catalogue, clock=base.clock, hooks=base.hooks),
+        Promoter(base.store, base.catalogue, base.hooks),
         history=base.history,
         agreement=agreement,
         holder=base.process,

@@ -27,14 +27,11 @@ from policy_store.store import PolicyStore
 GAUGES_FLUSH_SECONDS: Final = 1.0
 """Time between two additions to the counts in the store: what a killed process loses at most."""
 
-_HOUR_SECONDS: Final = 3600
-
 
 class _Batch(NamedTuple):
     """Counts on their way to the store; sent again under the same number until it took them."""
 
     number: int
-    hour: int
     counted: Mapping[CountedFor, PairCounts]
 
 
@@ -46,7 +43,6 @@ class Gauges:
         history: Knows whether the store lost something; then nothing is added.
         prices: Gives the known prices, by model.
         sender: The name of this process.
-        clock: Unix seconds.
         rng: Rounds numbers at random.
         interval_seconds: Time between two additions to the store.
     """
@@ -58,7 +54,6 @@ class Gauges:
         prices: Callable[[], Mapping[str, TokenPrices]],
         *,
         sender: str,
-        clock: Callable[[], float],
         rng: random.Random,
         interval_seconds: float,
     ) -> None:
@@ -66,7 +61,6 @@ class Gauges:
         self._history = history
         self.prices = prices
         self._sender = sender
-        self._clock = clock
         self._rng = rng
         self._interval_seconds = interval_seconds
         self._pairings: dict[tuple[str, int], dict[tuple[str, str], GuardrailPairing]] = {}
@@ -102,12 +96,11 @@ class Gauges:
         """Add what was counted to the store. Raises StoreError; the counts are then sent next time."""
         if self._history.held is not None:
             return
-        hour = int(self._clock()) // _HOUR_SECONDS
         for key in self._counted.keys() - self._underway.keys():
             self._number += 1
-            self._underway[key] = _Batch(self._number, hour, self._counted.pop(key))
+            self._underway[key] = _Batch(self._number, self._counted.pop(key))
         for (name, run), batch in list(self._underway.items()):
-            await self._store.add_pairs(name, run, self._sender, batch.number, batch.counted, batch.hour)
+            await self._store.add_pairs(name, run, self._sender, batch.number, batch.counted)
             del self._underway[name, run]
 
     async def _add_if_possible(self) -> None:

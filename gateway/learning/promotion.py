@@ -7,7 +7,7 @@ refresher sees the new revision.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 from gateway.config.promotion import PromotionSpec
@@ -37,16 +37,12 @@ class Promoter:
     Args:
         store: The shared state.
         catalogue: Holds the configuration in force, which the certificate names.
-        clock: Unix seconds.
         hooks: Hear of decisions.
     """
 
-    def __init__(
-        self, store: PolicyStore, catalogue: CatalogueHolder, *, clock: Callable[[], float], hooks: Hooks
-    ) -> None:
+    def __init__(self, store: PolicyStore, catalogue: CatalogueHolder, hooks: Hooks) -> None:
         self._store = store
         self._catalogue = catalogue
-        self._clock = clock
         self._hooks = hooks
 
     async def conclude(
@@ -165,7 +161,7 @@ class Promoter:
         *,
         plan_version: int,
         fence: int,
-        counts: Counts | None = None,
+        counts: Counts,
     ) -> None:
         """Make the move that follows from `decision`. It is no error if another replica made it first.
 
@@ -181,10 +177,10 @@ class Promoter:
             generation=view.generation,
             plan_version=plan_version,
             config_hash=catalogue.config_hash,
-            decided_at=self._clock(),
+            decided_at=counts.now,
             voting=voting,
             costs=costs,
-            integrity=None if counts is None else await integrity_of(self._store, view, decision, counts),
+            integrity=await integrity_of(self._store, view, decision, counts),
             policies=descriptions(view.experiment, contents, catalogue.policies_shown),
         )
         promotion = self._promotion(view)
@@ -204,7 +200,7 @@ class Promoter:
                 champion=decision.champion,
                 certificate=certificate,
                 steps=steps if MOVES[move].target.facts.is_staged else (),
-                comparisons=0 if counts is None else counts.comparisons,
+                comparisons=counts.comparisons,
             )
         except DecisionConflictError:
             _log.info("decided_by_another_replica", experiment=name)

@@ -69,7 +69,6 @@ class Steering:
         history: Knows whether the store lost something; then nothing is moved.
         agreement: Says whether replicas run the same configuration: while they do not, nothing is promoted.
         hooks: Hear of moves.
-        clock: Unix seconds.
     """
 
     def __init__(
@@ -80,7 +79,6 @@ class Steering:
         history: StoreHistory,
         agreement: Agreement,
         hooks: Hooks,
-        clock: Callable[[], float],
     ) -> None:
         self._store = store
         self._catalogue = catalogue
@@ -88,7 +86,6 @@ class Steering:
         self._history = history
         self._agreement = agreement
         self._hooks = hooks
-        self._clock = clock
 
     async def move(self, name: str, wish: Wish) -> ExperimentView:
         """Make the move that a person asks for; repeating it changes nothing.
@@ -234,14 +231,15 @@ class Steering:
             )
         catalogue = self._catalogue.current
         contents = await self._store.contents(name) if catalogue.policies_shown == "full" else {}
+        counts = await self._store.counts(name, view.generation)
         certificate = certificate_by_hand(
             view,
-            await self._store.counts(name, view.generation),
+            counts,
             champion,
             actor=wish.actor,
             reason=wish.reason,
             config_hash=catalogue.config_hash,
-            decided_at=self._clock(),
+            decided_at=counts.now,
             policies=descriptions(view.experiment, contents, catalogue.policies_shown),
         )
         return {"champion": champion, "certificate": certificate}

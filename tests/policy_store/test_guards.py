@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from policy_store.clients import StoreClient
+from policy_store.connect import connect
 from policy_store.errors import ContradictingOutcomeError, DecisionConflictError, StaleFenceError
 from policy_store.events import TakenBack
 from policy_store.guard_events import GuardrailTripped, Readmitted
@@ -17,10 +20,12 @@ from policy_store.moves import Move
 from policy_store.states import ExperimentState
 from policy_store.store import PolicyStore
 from policy_store.view import ExperimentView
+from tests.pace import PATIENCE_SECONDS
 from tests.policy_store.building import NAME, THRESHOLD, experiment, planned, started
 
 ABOUT = CountedFor("guard", "hash1", "hash0", 0)
 FOUND = GuardStanding().with_trip(Trip("error_rate", "hash1", Deed.EJECTED, 0))
+EARLIER = 1000  # hours that these tests put counts into are smaller
 PROOF = {"champion": 1, "incumbent": 0}
 
 
@@ -46,17 +51,39 @@ async def trip(
     return await store.trip(view, after, tripped(fence), move=move, moved=moved)
 
 
-async def test_replicas_add_up_their_pairs_and_none_twice(store: PolicyStore) -> None:
+@pytest.fixture
+async def redis(store_url: str) -> AsyncIterator[StoreClient]:
+    """A client of the store."""
+    client = connect(store_url, timeout_seconds=PATIENCE_SECONDS)
+    yield client
+    await client.aclose()
+
+
+async def was_in(redis: StoreClient, hour: int) -> None:
+    """Put what was just counted into another hour: the store's clock cannot be set."""
+    key = redis.names.experiment(NAME).generation(1).guards
+    for field, value in (await redis.hgetall(key)).items():
+        parts = field.split(":")
+        if parts[4] == "first":
+            await redis.hset(key, field, min(int(value), hour))
+        elif int(parts[4]) >= EARLIER:
+            await redis.hdel(key, field)
+            await redis.hincrby(key, ":".join((*parts[:4], str(hour), *parts[5:])), int(value))
+
+
+async def test_replicas_add_up_their_pairs_and_none_twice(store: PolicyStore, redis: StoreClient) -> None:
     """Each addition has a number of its sender; the same number again changes nothing."""
     await started(store)
     both = [
-        store.add_pairs(NAME, 1, sender, number, {ABOUT: {(20, 0): 2, (0, 0): 5}}, 700)
+        store.add_pairs(NAME, 1, sender, number, {ABOUT: {(20, 0): 2, (0, 0): 5}})
         for sender in ("a", "b")
         for number in (1, 2)
     ]
     await asyncio.gather(*both)
-    await store.add_pairs(NAME, 1, "a", 2, {ABOUT: {(20, 0): 2, (0, 0): 5}}, 700)
-    await store.add_pairs(NAME, 1, "b", 3, {ABOUT: {(0, 20): 1}}, 701)
+    await store.add_pairs(NAME, 1, "a", 2, {ABOUT: {(20, 0): 2, (0, 0): 5}})
+    await was_in(redis, 700)
+    await store.add_pairs(NAME, 1, "b", 3, {ABOUT: {(0, 20): 1}})
+    await was_in(redis, 701)
 
     found = (await store.counted_pairs(NAME, 1))[ABOUT]
     assert found.pairs == {(20, 0): 8, (0, 0): 20, (0, 20): 1}
@@ -65,11 +92,25 @@ async def test_replicas_add_up_their_pairs_and_none_twice(store: PolicyStore) ->
     assert await store.counted_pairs(NAME, 2) == {}
 
 
-async def test_old_hours_are_forgotten_and_the_sum_stays(store: PolicyStore) -> None:
+async def test_hours_are_those_of_the_stores_clock(store: PolicyStore) -> None:
+    """Senders' clocks may differ by hours, and the newest hour decides which are forgotten."""
+    await started(store)
+    before = (await store.counts(NAME, 1)).now
+    await store.add_pairs(NAME, 1, "a", 1, {ABOUT: {(20, 0): 1}})
+    after = (await store.counts(NAME, 1)).now
+
+    found = (await store.counted_pairs(NAME, 1))[ABOUT]
+    assert found.first_hour is not None
+    assert before // 3600 <= found.first_hour <= after // 3600
+    assert list(found.hours) == [found.first_hour]
+
+
+async def test_old_hours_are_forgotten_and_the_sum_stays(store: PolicyStore, redis: StoreClient) -> None:
     """Only the latest hours are kept apart, so the number of fields is bounded."""
     await started(store)
     for hour in (700, 701, 702):
-        await store.add_pairs(NAME, 1, "a", hour, {ABOUT: {(20, 0): 1}}, hour)
+        await store.add_pairs(NAME, 1, "a", hour, {ABOUT: {(20, 0): 1}})
+        await was_in(redis, hour)
     await store.forget_hours(NAME, 1, await store.counted_pairs(NAME, 1), 702)
 
     found = (await store.counted_pairs(NAME, 1))[ABOUT]

@@ -89,6 +89,19 @@ async def test_a_decision_waits_for_the_time_that_passed_in_the_store(gateway: W
     assert (shown["state"], shown["certificate"], shown["comparisons"]) == ("running", None, 6)
 
 
+@pytest.mark.parametrize("ahead", [5 * HOUR, -5 * HOUR])
+async def test_a_certificate_has_the_stores_time(gateway: Whole, clock: Clock, ahead: float) -> None:
+    """Like the events beside it: a page would otherwise show a decision hours away from its promotion."""
+    clock.ahead = ahead
+    said = {"policy": "warm", "reason": "shown to a customer"}
+    assert (await gateway.call("POST", f"/v1/experiments/{NAME}/promote", said)).status == 200
+    shown = await gateway.experiment()
+    promoted = shown["events"][-1]
+    assert promoted["kind"] == "promoted_by_hand"
+    assert abs(shown["certificate"]["decided_at"] - promoted["at"]) < HOUR
+    assert abs(promoted["at"] - time.time()) < HOUR
+
+
 async def test_planning_goes_on_after_a_jump_back(gateway: Whole, clock: Clock) -> None:
     """The lease and the age of plans are measured by the store."""
     clock.ahead = -2 * HOUR

@@ -47,7 +47,6 @@ def gauges_of(store: PolicyStore, history: StoreHistory | None = None) -> Gauges
         history or StoreHistory(),
         lambda: PRICES,
         sender="replica",
-        clock=lambda: 3_600 * 700.0,
         rng=random.Random(1),
         interval_seconds=1.0,
     )

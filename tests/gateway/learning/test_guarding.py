@@ -65,7 +65,7 @@ class Bench:
             store,
             self.holder,
             compute,
-            Promoter(store, self.holder, clock=lambda: 1_000.0, hooks=hooks),
+            Promoter(store, self.holder, hooks),
             history=StoreHistory(),
             agreement=Agreement(),
             holder="a",
@@ -74,9 +74,7 @@ class Bench:
             hooks=hooks,
             rng=random.Random(7),
         )
-        self.steering = Steering(
-            store, self.holder, compute, StoreHistory(), Agreement(), hooks, lambda: 2_000.0
-        )
+        self.steering = Steering(store, self.holder, compute, StoreHistory(), Agreement(), hooks)
         self._sent = 0
 
     async def register(self) -> None:
@@ -92,7 +90,7 @@ class Bench:
         guardrail = self.holder.current.definitions[NAME].guardrails[0]
         about = counted_for(guardrail, prints[policy], prints[reference], view.guards)
         self._sent += 1
-        await self.store.add_pairs(NAME, counted_run(view), "replica", self._sent, {about: pairs}, 700)
+        await self.store.add_pairs(NAME, counted_run(view), "replica", self._sent, {about: pairs})
         await self.planner.plan_all()
 
     async def fail(self, policy: int, reference: int = PLAIN) -> ExperimentView:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from gateway.experiments.policy_content import descriptions
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import DecisionTaken, GatewayEvent
 from gateway.learning.promotion import Promoter
+from policy_store.counts import Counts
 from policy_store.errors import StaleFenceError
 from policy_store.states import ExperimentState
 from policy_store.store import PolicyStore
@@ -32,13 +34,13 @@ def decision(kind: Any = "no_worse", champion: int | None = WARM) -> Decision:
     return Decision(kind, champion, {**COUNTED, "outcome": kind, "champion": champion})
 
 
-async def started(store: PolicyStore) -> tuple[ExperimentView, int]:
-    """A running experiment and the right to decide it."""
+async def started(store: PolicyStore) -> tuple[ExperimentView, int, Counts]:
+    """A running experiment, the right to decide it, and what it counted until 1,000 s (store's clock)."""
     about = definition()
     view = await store.register(about.experiment, about.elimination_nano_nats)
     fence = await store.acquire_lease(NAME, "a", 60)
     assert fence is not None
-    return view, fence
+    return view, fence, replace(await store.counts(NAME, view.generation), now=1_000.0)
 
 
 @pytest.mark.parametrize(
@@ -55,10 +57,12 @@ async def test_conclusion_fixes_where_the_experiment_ends(
     embedded_store: PolicyStore, kind: Any, champion: int | None, expected: ExperimentState
 ) -> None:
     """Policy 0 serves at first, so only another certified policy changes the incumbent."""
-    view, fence = await started(embedded_store)
-    promoter = Promoter(embedded_store, catalogue_holder(), clock=lambda: 1_000.0, hooks=Hooks())
+    view, fence, counts = await started(embedded_store)
+    promoter = Promoter(embedded_store, catalogue_holder(), Hooks())
 
-    await promoter.decide(view, decision(kind, champion), VOTING, COSTS, plan_version=1, fence=fence)
+    await promoter.decide(
+        view, decision(kind, champion), VOTING, COSTS, plan_version=1, fence=fence, counts=counts
+    )
 
     after = await embedded_store.view(NAME)
     assert (after.state, after.incumbent) == (expected, champion or 0)
@@ -66,10 +70,10 @@ async def test_conclusion_fixes_where_the_experiment_ends(
 
 async def test_certificate_names_everything_needed_to_check_it(embedded_store: PolicyStore) -> None:
     """Years later a certificate still names the experiment, plan, configuration, code and time."""
-    view, fence = await started(embedded_store)
+    view, fence, counts = await started(embedded_store)
     events: list[GatewayEvent] = []
-    promoter = Promoter(embedded_store, catalogue_holder(), clock=lambda: 1_000.0, hooks=Hooks(events.append))
-    await promoter.decide(view, decision(), VOTING, COSTS, plan_version=3, fence=fence)
+    promoter = Promoter(embedded_store, catalogue_holder(), Hooks(events.append))
+    await promoter.decide(view, decision(), VOTING, COSTS, plan_version=3, fence=fence, counts=counts)
 
     after = await embedded_store.view(NAME)
     assert after.certificate is not None
@@ -97,20 +101,19 @@ async def test_certificate_names_everything_needed_to_check_it(embedded_store: P
 
 async def test_of_competing_decisions_one_is_taken(embedded_store: PolicyStore) -> None:
     """The others find it done: no error, no second promotion, no other certificate."""
-    view, fence = await started(embedded_store)
+    view, fence, counts = await started(embedded_store)
     events: list[GatewayEvent] = []
     promoters = [
         Promoter(
             embedded_store,
             catalogue_holder(f"replica {number}"),
-            clock=lambda: 1_000.0,
-            hooks=Hooks(events.append),
+            Hooks(events.append),
         )
         for number in range(6)
     ]
     await asyncio.gather(
         *(
-            promoter.decide(view, decision(), VOTING, COSTS, plan_version=1, fence=fence)
+            promoter.decide(view, decision(), VOTING, COSTS, plan_version=1, fence=fence, counts=counts)
             for promoter in promoters
         )
     )
@@ -122,11 +125,11 @@ async def test_of_competing_decisions_one_is_taken(embedded_store: PolicyStore) 
 
 async def test_overtaken_planner_decides_nothing(embedded_store: PolicyStore) -> None:
     """The evidence of a planner that was replaced may be out of date."""
-    view, fence = await started(embedded_store)
+    view, fence, counts = await started(embedded_store)
     await embedded_store.release_lease(NAME, "a")
     await embedded_store.acquire_lease(NAME, "b", 60)
 
-    promoter = Promoter(embedded_store, catalogue_holder(), clock=lambda: 1_000.0, hooks=Hooks())
+    promoter = Promoter(embedded_store, catalogue_holder(), Hooks())
     with pytest.raises(StaleFenceError):
-        await promoter.decide(view, decision(), VOTING, COSTS, plan_version=1, fence=fence)
+        await promoter.decide(view, decision(), VOTING, COSTS, plan_version=1, fence=fence, counts=counts)
     assert (await embedded_store.view(NAME)).state is ExperimentState.RUNNING

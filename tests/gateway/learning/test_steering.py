@@ -49,7 +49,7 @@ class Bench:
         self.events: list[GatewayEvent] = []
         self.holder = CatalogueHolder(catalogue(promotion=APPROVAL))
         hooks = Hooks(self.events.append)
-        promoter = Promoter(store, self.holder, clock=lambda: 1_000.0, hooks=hooks)
+        promoter = Promoter(store, self.holder, hooks)
         self.planner = Planner(
             store,
             self.holder,
@@ -63,9 +63,7 @@ class Bench:
             hooks=hooks,
             rng=random.Random(7),
         )
-        self.steering = Steering(
-            store, self.holder, compute, self.history, self.agreement, hooks, lambda: 2_000.0
-        )
+        self.steering = Steering(store, self.holder, compute, self.history, self.agreement, hooks)
         self._units = 0
 
     async def register(self) -> None:

@@ -61,9 +61,7 @@ class Bench:
         self.hooks = Hooks(self.events.append)
         self.agreement = Agreement()
         self.planner = self.replica("a")
-        self.steering = Steering(
-            store, self.holder, compute, StoreHistory(), self.agreement, self.hooks, lambda: 2_000.0
-        )
+        self.steering = Steering(store, self.holder, compute, StoreHistory(), self.agreement, self.hooks)
         self._units = 0
 
     def replica(self, name: str) -> Planner:
@@ -72,7 +70,7 @@ class Bench:
             self.store,
             self.holder,
             compute,
-            Promoter(self.store, self.holder, clock=lambda: 1_000.0, hooks=self.hooks),
+            Promoter(self.store, self.holder, self.hooks),
             history=StoreHistory(),
             agreement=self.agreement,
             holder=name,

@@ -51,7 +51,7 @@ def decide(embedded_store: PolicyStore) -> Callable[..., Any]:
             embedded_store,
             catalogue_holder(),
             _here,
-            Promoter(embedded_store, catalogue_holder(), clock=lambda: 1_000.0, hooks=Hooks()),
+            Promoter(embedded_store, catalogue_holder(), Hooks()),
             history=StoreHistory(),
             agreement=Agreement(),
             holder="a",
