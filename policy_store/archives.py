@@ -80,6 +80,10 @@ class ArchiveStore(StorePart):
         key = self._names.experiment(name).archived
         await self._answer(self._redis.hset(key, log, f"{archived.entry} {archived.digest}"))
 
+    async def forget(self, name: str, log: str) -> None:
+        """Say that a log is not archived: another archive begins. What was removed from it stays removed."""
+        await self._answer(self._redis.hdel(self._names.experiment(name).archived, log))
+
     async def trim(self, name: str, log: str, keep: int) -> int:
         """Remove archived comparisons and plans until so many entries are left; how many were removed."""
         archived, key = await self.archived(name, log), self._key(name, log)

@@ -44,6 +44,26 @@ class LogStore(StorePart):
             await self._answer(self._redis.xlen(self._names.experiment(name).generation(generation).log))
         )
 
+    async def archive_lag(self, name: str, generation: int, now: float) -> float | None:
+        """How long the oldest entry that no archive has yet has been in the log of a generation.
+
+        Args:
+            name: Experiment.
+            generation: Its generation.
+            now: Unix seconds by the store's clock.
+
+        Returns:
+            Seconds, 0 if all is archived; None if no log of the experiment was ever archived.
+        """
+        keys = self._names.experiment(name)
+        places = await self._answer(self._redis.hgetall(keys.archived))
+        if not places:
+            return None
+        after = places.get(str(generation), "").partition(" ")[0]
+        start = f"({after}" if after else _LOG_START
+        waiting = await self._answer(self._redis.xrange(keys.generation(generation).log, start, "+", 1))
+        return max(0.0, now - int(waiting[0][0].partition("-")[0]) / 1000) if waiting else 0.0
+
     async def events(self, name: str, count: int = 50) -> list[LoggedEvent]:
         """The latest events over all generations, newest first."""
         entries = await self._answer(self._redis.xrevrange(self._names.experiment(name).events, count=count))

@@ -6,7 +6,7 @@ import asyncio
 import fcntl
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -20,9 +20,13 @@ from gateway.cli.store_place import (
     opened_store,
 )
 from gateway.errors import GatewayError
-from gateway.proof.archive import NO_ENTRY, ArchiveError, ArchiveWriter
+from gateway.proof.archive import NO_ENTRY, ArchiveError, ArchiveWriter, archive_path
+from gateway.running.logs import configure_logging, get_logger
+from gateway.settings import read_settings
 from policy_store.archives import Archived, ArchiveStore
-from policy_store.errors import StoreUnavailableError
+from policy_store.errors import StoreRefusedError, StoreUnavailableError
+
+_log = get_logger(__name__)
 
 PAUSE_SECONDS: Final = 1.0
 LEAST_KEPT: Final = 1000
@@ -43,6 +47,14 @@ def archive(
             "from it once they are in the archive [default: all].",
         ),
     ] = None,
+    reset: Annotated[
+        bool,
+        typer.Option(
+            "--reset",
+            help="Begin anew with logs whose archive is lost, or is of what a restore gave up: with what the "
+            "store still has of them.",
+        ),
+    ] = False,
     redis_url: RedisUrlOption = None,
     redis_prefix: RedisPrefixOption = None,
     data_dir: DataDirOption = None,
@@ -56,33 +68,57 @@ def archive(
     async def run() -> None:
         async with opened_store(redis_url, redis_prefix, data_dir) as redis:
             store = ArchiveStore(redis, timeout_seconds=PATIENCE_SECONDS)
-            with closing(_Archiving(store, folder, keep)) as archiving:
+            with closing(_Archiving(store, folder, keep, is_reset=reset)) as archiving:
                 await archiving.all(experiment or ())
                 typer.echo(archiving.told)
-                while follow:
-                    await asyncio.sleep(PAUSE_SECONDS)
-                    with suppress(StoreUnavailableError):  # it goes on where it stopped
-                        await archiving.all(experiment or ())
+                if follow:
+                    await _follow(archiving, experiment or ())
 
+    if follow:
+        settings = read_settings()
+        configure_logging(settings.log_level, as_json=settings.log_json)
     with _locked(folder):
         asyncio.run(run())
 
 
-class _Archiving:
-    """Archives logs one after the other, whose files stay open in between."""
+async def _follow(archiving: _Archiving, chosen: Sequence[str]) -> None:
+    """Archive until cancelled or something is wrong with the archive; one log line for each change."""
+    waits_for = ""
+    while True:
+        await asyncio.sleep(PAUSE_SECONDS)
+        try:
+            await archiving.all(chosen)
+        except StoreUnavailableError as error:  # it goes on where it stopped
+            fault = error.word if isinstance(error, StoreRefusedError) else "an answer"
+            if fault != waits_for:
+                _log.warning("archive_waits", error=str(error))
+            waits_for = fault
+        else:
+            if waits_for:
+                _log.info("archive_goes_on", archived=archiving.archived)
+            waits_for = ""
 
-    def __init__(self, store: ArchiveStore, folder: Path, keep: int | None) -> None:
+
+class _Archiving:
+    """Archives logs one after the other, whose files stay open in between.
+
+    Attributes:
+        archived: How many entries it archived.
+    """
+
+    def __init__(self, store: ArchiveStore, folder: Path, keep: int | None, *, is_reset: bool) -> None:
         self._store = store
         self._folder = folder
         self._keep = keep
+        self._is_reset = is_reset
         self._writers: dict[tuple[str, str], ArchiveWriter] = {}
-        self._archived = self._removed = 0
+        self.archived = self._removed = 0
 
     @property
     def told(self) -> str:
         """What was done."""
         removed = "" if self._keep is None else f" Removed from the store: {self._removed}."
-        return f"Archived {self._archived} entries of {len(self._writers)} logs.{removed}"
+        return f"Archived {self.archived} entries of {len(self._writers)} logs.{removed}"
 
     def close(self) -> None:
         """Close all files."""
@@ -99,7 +135,7 @@ class _Archiving:
                 while page := await self._store.entries(name, log, writer.entry):
                     writer.append(page)
                     await self._store.acknowledge(name, log, Archived(writer.entry, writer.digest))
-                    self._archived += len(page)
+                    self.archived += len(page)
                 if self._keep is not None:
                     self._removed += await self._store.trim(name, log, self._keep)
 
@@ -117,13 +153,22 @@ class _Archiving:
     async def _begun(self, name: str, log: str) -> ArchiveWriter:
         """The file of a log, if it goes on from it."""
         acknowledged = await self._store.archived(name, log)
+        is_here = archive_path(self._folder, name, log).exists()
+        if self._is_reset and acknowledged is not None and not is_here:
+            await self._store.forget(name, log)
+            typer.echo(
+                f"{name}, log {log}: begun anew. It was archived up to entry {acknowledged.entry} elsewhere.",
+                err=True,
+            )
+            acknowledged = None
         writer = self._writers[name, log] = ArchiveWriter(self._folder, name, log, acknowledged)
         if writer.entry != NO_ENTRY and (acknowledged is None or writer.entry != acknowledged.entry):
             # Killed between the disk and the store; or the store was put back to before that.
             if not await self._store.has(name, log, writer.entry):
                 raise ArchiveError(
                     f"The store has no entry {writer.entry} of {name!r}, with which the archive ends: it was "
-                    "put back to an earlier state. Keep this archive, and begin another in an empty folder."
+                    "put back to an earlier state. Keep this archive, and begin another in an empty folder, "
+                    "with --reset."
                 )
             await self._store.acknowledge(name, log, Archived(writer.entry, writer.digest))
         return writer

@@ -57,6 +57,8 @@ class ExperimentProgress:
         watch_counts: Everything counted in the watch over the promotion; None without one.
         disagreement: Why replicas do not agree; None while they do.
         log_entries: How many entries the generation's log has in the store.
+        archive_lag_seconds: How long the oldest entry of that log has waited for the archive; None without
+            one.
         judge: How the judge has done; None without one.
         guard_readings: What guardrails say of policies.
         sources: What informs forecasts without being evidence.
@@ -72,6 +74,7 @@ class ExperimentProgress:
     watch_counts: Counts | None = None
     disagreement: str | None = None
     log_entries: int = 0
+    archive_lag_seconds: float | None = None
     judge: JudgeReading | None = None
     guard_readings: Sequence[GuardReading] = ()
     sources: tuple[SourceStanding, ...] = ()
@@ -258,6 +261,7 @@ class ProgressReader:
             contents = await self._contents(view)
             usage = await self._store.usage(name)
             log_entries = await self._store.log_entries(name, view.generation)
+            lag = await self._store.archive_lag(name, view.generation, counts.now)
             watch_counts = await self._store.counts(name, view.watch.run) if view.watch else None
             judge = await self._judge(definition, view, counts)
             guards = await self._guard_readings(view, definition)
@@ -278,6 +282,7 @@ class ProgressReader:
             watch_counts,
             self._agreement.held,
             log_entries,
+            lag,
             judge,
             guards,
             tuple(standing(source, counts.wins, used) for source in sources),

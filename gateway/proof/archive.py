@@ -145,7 +145,8 @@ class ArchiveWriter:
         if acknowledged is not None and is_missing:
             raise ArchiveError(
                 f"{path} ends at entry {self.entry} and is not the archive that the store knows, which has "
-                f"entry {acknowledged.entry}. Go on with that one, or copy it here."
+                f"entry {acknowledged.entry}. Go on with that one, or copy it here. If it is lost, begin "
+                "anew in an empty folder with --reset."
             )
         with _writing(path):
             self._file = _opened(path)

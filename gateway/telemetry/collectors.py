@@ -183,6 +183,9 @@ def _states(readings: list[ExperimentProgress]) -> Families:
 def _comparisons(readings: list[ExperimentProgress]) -> Families:
     total = _gauge("experiment_comparisons", "Comparisons counted in this generation.")
     logged = _gauge("experiment_log_entries", "Entries of this generation's log in the store.")
+    lag = _gauge(
+        "archive_lag_seconds", "How long the oldest entry of this generation's log waits for the archive."
+    )
     held = _gauge("experiment_reports_held", "Reports that count once feedback.hold is over.")
     pairs = _gauge(
         "experiment_pair_comparisons",
@@ -197,6 +200,8 @@ def _comparisons(readings: list[ExperimentProgress]) -> Families:
         name, policies = reading.view.experiment.name, reading.view.experiment.policies
         total.add_metric([name], reading.counts.comparisons)
         logged.add_metric([name], reading.log_entries)
+        if reading.archive_lag_seconds is not None:
+            lag.add_metric([name], reading.archive_lag_seconds)
         held.add_metric([name], reading.counts.reports_held)
         for source, comparisons in sorted(reading.counts.by_source.items()):
             sources.add_metric([name, source], comparisons)
@@ -210,7 +215,7 @@ def _comparisons(readings: list[ExperimentProgress]) -> Families:
                 pairs.add_metric([*pair, "tie"], reading.counts.ties[i][j])
             if (rate := reading.win_rate(i, j)) is not None:
                 rates.add_metric([name, policies[i], policies[j]], rate)
-    yield from (total, logged, held, pairs, sources, rates)
+    yield from (total, logged, lag, held, pairs, sources, rates)
 
 
 def _evidence(readings: list[ExperimentProgress]) -> Families:

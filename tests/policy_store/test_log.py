@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from policy_store.archives import Archived, ArchiveStore
 from policy_store.connect import connect
 from policy_store.events import LoggedEvent
 from policy_store.log_records import Comparison, LoggedPlan, Result
@@ -45,6 +47,26 @@ REPORT = st.tuples(
     st.sampled_from([0.0, 0.5]),
 )
 AGAIN = st.tuples(st.just("again"), st.integers(0, 30))
+
+
+async def test_an_archive_is_behind_by_the_age_of_the_oldest_entry_it_lacks(store: PolicyStore) -> None:
+    """Only where there is an archive: other logs are not behind anything."""
+    await started(store)
+    now = (await store.counts(NAME, 1)).now
+    assert await store.archive_lag(NAME, 1, now) is None
+
+    archives = ArchiveStore(store._redis, timeout_seconds=PATIENCE_SECONDS)
+    ((entry, _),) = await archives.entries(NAME, "1", "0-0")
+    await archives.acknowledge(NAME, "1", Archived(entry, "digest"))
+    assert await store.archive_lag(NAME, 1, now + 3600) == 0
+
+    await prefer(store, "u1")
+    await prefer(store, "u2")
+    (first, _), _ = await archives.entries(NAME, "1", entry)
+    logged_at = int(first.partition("-")[0]) / 1000
+    assert await store.archive_lag(NAME, 1, logged_at + 60) == pytest.approx(60)
+    assert await store.archive_lag(NAME, 1, logged_at - 60) == 0
+    assert await store.archive_lag(NAME, 2, now) == 0
 
 
 async def test_log_holds_plans_comparisons_and_events_in_order(store: PolicyStore) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from gateway.cli import archive as command
 from gateway.cli import main
@@ -23,6 +24,7 @@ from gateway.proof.archive import ArchiveError, archive_path, read_archive
 from gateway.proof.experiment_log import ExperimentLog
 from policy_store.archives import ArchiveStore
 from policy_store.connect import connect
+from policy_store.errors import StoreRefusedError, StoreUnavailableError
 from policy_store.log_records import Result
 from policy_store.report_records import Report
 from policy_store.store import PolicyStore
@@ -231,9 +233,14 @@ async def test_every_entry_is_in_the_file_once_however_often_it_is_killed(
 
 
 async def test_an_archive_of_a_lost_future_is_not_gone_on_with(
-    embedded_store: PolicyStore, embedded_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    embedded_store: PolicyStore,
+    embedded_url: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """After a restore the log is another one from there on; the old archive stays what it is."""
+    monkeypatch.setattr(command, "configure_logging", lambda *_, **__: None)
     place = ("--redis-url", embedded_url)
     await planned(embedded_store)
     await prefer(embedded_store, "u1")
@@ -270,3 +277,58 @@ async def test_an_archive_is_written_by_one_process(
     with command._locked(tmp_path):
         assert await run("archive", str(tmp_path), "--redis-url", embedded_url) == 1
     assert "Another `llmpo archive`" in capsys.readouterr().err
+
+
+async def test_an_archive_that_is_lost_is_begun_anew_only_on_request(
+    decide: Callable[..., Any], embedded_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A wrong path looks like a lost folder. With --reset the new one has what the store still has."""
+    place = ("--redis-url", embedded_url)
+    await decide(most=10)
+    await trimmed(embedded_url, tmp_path / "lost", keep=4)
+    redis = connect(embedded_url, timeout_seconds=5)
+    log = redis.names.experiment(NAME).generation(1).log
+    left = [entry for entry, _ in await redis.xrange(log)]
+    new = tmp_path / "new"
+    assert await run("archive", str(new), *place) == 1
+    assert "--reset" in capsys.readouterr().err
+
+    assert await run("archive", str(new), "--reset", *place) == 0
+    assert entries(new) == left
+    assert f"up to entry {left[-1]} elsewhere" in capsys.readouterr().err
+    await decide(first_unit=10)
+    for _ in range(2):  # it may stay on the command line
+        assert await run("archive", str(new), "--reset", *place) == 0
+    assert entries(new) == [entry for entry, _ in await redis.xrange(log)]
+    await redis.aclose()
+
+    assert await run("archive", str(tmp_path / "lost"), "--reset", *place) == 1
+    assert await run("verify", NAME, *place, "--archive", str(new)) == 2
+    assert "comparison" in capsys.readouterr().err
+
+
+async def test_an_archiver_says_once_that_the_store_is_away_and_once_that_it_is_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A follower that stands still for a night must not look like one that works, nor fill the log."""
+    silent, full = StoreUnavailableError("No answer."), StoreRefusedError("The store refused.", word="OOM")
+    faults = iter([silent, silent, full, full, None, None, silent, None, ArchiveError("No room.")])
+
+    class Archiving:
+        archived = 7
+
+        async def all(self, _: object) -> None:
+            if (fault := next(faults)) is not None:
+                raise fault
+
+    monkeypatch.setattr(command, "PAUSE_SECONDS", 0.0)
+    with structlog.testing.capture_logs() as lines, pytest.raises(ArchiveError):
+        await command._follow(Archiving(), ())  # type: ignore[arg-type]
+
+    assert [(line["event"], line.get("error", line.get("archived"))) for line in lines] == [
+        ("archive_waits", "No answer."),
+        ("archive_waits", "The store refused."),
+        ("archive_goes_on", 7),
+        ("archive_waits", "No answer."),
+        ("archive_goes_on", 7),
+    ]
