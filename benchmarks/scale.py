@@ -14,6 +14,7 @@ import asyncio
 import datetime as dt
 import os
 import platform
+import statistics
 import sys
 import tempfile
 import time
@@ -25,6 +26,7 @@ from typing import Any, Final
 
 import aiohttp
 import uvloop
+from yarl import URL
 
 from benchmarks.pages import save_page
 from policy_store.connect import connect
@@ -36,6 +38,7 @@ RESULTS: Final = Path(__file__).parent / "results" / "scale.md"
 STORES: Final = {"one Redis": RedisServer, "a cluster of six nodes": ClusterServer}
 PROCESSES: Final = (1, 2, 4)
 USERS: Final = 16
+READINGS: Final = 5
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
@@ -56,6 +59,27 @@ class Throughput:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """What it takes to read all experiments at once, several times.
+
+    Attributes:
+        seconds: From the question to the end of the answer, each time.
+        held: The longest answer to another request meanwhile, in seconds, each time.
+    """
+
+    seconds: tuple[float, ...]
+    held: tuple[float, ...]
+
+    @property
+    def shown(self) -> str:
+        """Cells of a table, in milliseconds: the middle one of both, and their range."""
+        return " | ".join(
+            f"{1000 * statistics.median(found):.0f} ({1000 * min(found):.0f}-{1000 * max(found):.0f})"
+            for found in (self.seconds, self.held)
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class IdleCost:
     """What a gateway costs that nobody asks.
 
@@ -67,6 +91,8 @@ class IdleCost:
         store_cpu: CPU seconds a second, of the store.
         commands: Commands that the store got, a second.
         memory: Megabytes of the gateway.
+        scrape: What `GET /metrics` takes.
+        listing: What `GET /v1/experiments` takes.
     """
 
     listening: float
@@ -76,6 +102,8 @@ class IdleCost:
     store_cpu: float
     commands: float
     memory: float
+    scrape: Reading
+    listing: Reading
 
 
 def cpu_seconds(pids: Sequence[int]) -> float:
@@ -161,7 +189,7 @@ async def idle_cost(experiments: int, store: RedisServer, seconds: float) -> Idl
     names = [f"experiment-{number}" for number in range(experiments)]
     config = {**fields, "experiments": dict.fromkeys(names, experiment)}
     began = time.monotonic()
-    async with gateways(1, store, config) as (_, (served,)):
+    async with gateways(1, store, config) as ((url,), (served,)):
         listening = time.monotonic() - began
         await served.eventually(lambda: served.has_told("experiment_joined", experiments), "all joined")
         joined = time.monotonic() - began
@@ -177,15 +205,38 @@ async def idle_cost(experiments: int, store: RedisServer, seconds: float) -> Idl
         took = time.monotonic() - began
         commands = (await redis.info("stats"))["total_commands_processed"] - commands
         await redis.aclose()
+        cpu, store_cpu = cpu_seconds([pid]) - before[0], cpu_seconds([store_pid]) - before[1]
+        memory = megabytes(pid)
+        scrape, listing = [await reading(url + path) for path in ("/metrics", "/v1/experiments")]
         return IdleCost(
-            listening,
-            joined,
-            planned,
-            (cpu_seconds([pid]) - before[0]) / took,
-            (cpu_seconds([store_pid]) - before[1]) / took,
-            commands / took,
-            megabytes(pid),
+            *(listening, joined, planned, cpu / took, store_cpu / took, commands / took, memory),
+            scrape,
+            listing,
         )
+
+
+async def reading(address: str) -> Reading:
+    """Ask so often, after a pause in which the last reading becomes old, and meanwhile for `/healthz`."""
+    took, held = [], []
+    async with aiohttp.ClientSession() as session:
+        for _ in range(READINGS):
+            await asyncio.sleep(2.0)
+            asking = asyncio.create_task(_read(session, address))
+            longest, health = 0.0, str(URL(address).with_path("/healthz"))
+            while not asking.done():
+                longest = max(longest, await _read(session, health))
+                await asyncio.sleep(0.001)
+            took.append(await asking)
+            held.append(longest)
+    return Reading(tuple(took), tuple(held))
+
+
+async def _read(session: aiohttp.ClientSession, address: str) -> float:
+    began = time.perf_counter()
+    async with session.get(address) as reply:
+        assert reply.status == 200, reply
+        await reply.read()
+    return time.perf_counter() - began
 
 
 def page(
@@ -240,6 +291,17 @@ def page(
         f"{100 * each.store_cpu:.1f} | {each.commands:.0f} | {each.memory:.0f} |"
         for count, each in idle.items()
     ]
+    lines += [
+        "",
+        (
+            f"All experiments read at once, {READINGS} times: median and range of what that takes, and of "
+            "the longest answer that `/healthz` had to wait for meanwhile, in milliseconds."
+        ),
+        "",
+        "| experiments | `GET /metrics` | other requests | `GET /v1/experiments` | other requests |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [f"| {count} | {each.scrape.shown} | {each.listing.shown} |" for count, each in idle.items()]
     fewest, most = min(idle), max(idle)
     if most > fewest:
         extra = most - fewest

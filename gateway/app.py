@@ -181,7 +181,7 @@ class _Gateway:
         await refresher.refresh()
         await base.run("refresher", refresher.run)
         authenticator, registry = await open_keys(base, upkeep.kept("keys"))
-        progress = ProgressReader(store, catalogue, upkeep.agreement, base.timer)
+        progress = ProgressReader(base.reading_part(PolicyStore), catalogue, upkeep.agreement, base.timer)
         await upkeep.sealing.open()
         await base.run("sealing key", upkeep.sealing.run)
         keys, snapshots = upkeep.sealing.holder, refresher.holder
@@ -235,7 +235,7 @@ class _Gateway:
             watch=watch,
             logs=ExperimentLog(store),
             upkeep=upkeep,
-            standings=Standings(store, base.store_part(GenerationBook), catalogue),
+            standings=Standings(base.reading_part(PolicyStore), base.reading_part(GenerationBook), catalogue),
         )
         join_routes(app, base, parts)
         await upkeep.open(base.resources, [refresher.refresh, registry.refresh], [attempts.keep, keep_judges])

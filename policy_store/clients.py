@@ -1,7 +1,8 @@
 """The clients of the store: for one server, for the primary that Sentinel names, or for a cluster.
 
 All of them take the same commands. Only this module knows the differences: how a call finds its server, and
-what happens if a server turns out to be the wrong one.
+what happens if a server turns out to be the wrong one. `GatheringClient` sends over any of them what many
+readers ask at once.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Literal, NamedTuple
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.connection import Connection, SSLConnection
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
+from redis.commands import AsyncCoreCommands
 from redis.crc import key_slot
 from redis.exceptions import RedisError, SlotNotCoveredError
 
@@ -214,4 +216,84 @@ class ClusterClient(RedisCluster):
         return await super()._determine_slot(_READING_SCRIPTS.get(command, command), *args)
 
 
-StoreClient = SingleClient | ClusterClient
+ServerClient = SingleClient | ClusterClient
+
+
+class _Asked(NamedTuple):
+    """A command, and who waits for its answer."""
+
+    words: tuple[Any, ...]
+    options: dict[str, Any]
+    answer: asyncio.Future[Any]
+
+
+class GatheringClient(AsyncCoreCommands):
+    """Sends what many readers ask in the same turn of the event loop in one pipeline.
+
+    A page or a scrape reads every experiment. One call after the other costs a round trip each, and most of
+    the time of a call is the driver's. So readers run side by side over this client, and their code stays the
+    one that reads a single experiment. It takes no transactions.
+
+    Args:
+        client: Sends the pipelines; its owner closes it.
+
+    Attributes:
+        names: The names of the store's keys, for everything that uses this client.
+        groups_at_once: About how many experiments one reading script may be asked.
+    """
+
+    _is_async_client: Literal[True] = True
+
+    def __init__(self, client: ServerClient) -> None:
+        self.names = client.names
+        self.groups_at_once = client.groups_at_once
+        self.suspect = client.suspect
+        self.reconnect = client.reconnect
+        self.pipeline = client.pipeline
+        self.servers = client.servers
+        self.other_tags = client.other_tags
+        self.aclose = client.aclose
+        self._client = client
+        self._asked: list[_Asked] = []
+        self._sending: set[asyncio.Task[None]] = set()
+
+    async def execute_command(self, *words: Any, **options: Any) -> Any:
+        """A command's answer; it is sent with all others that are asked before the loop turns."""
+        loop = asyncio.get_running_loop()
+        asked = _Asked(words, options, loop.create_future())
+        if not self._asked:
+            loop.call_soon(self._send)
+        self._asked.append(asked)
+        return await asked.answer
+
+    def _send(self) -> None:
+        asked, self._asked = self._asked, []
+        sending = asyncio.create_task(self._answer(asked))
+        self._sending.add(sending)
+        sending.add_done_callback(self._sending.discard)
+
+        def left(_: asyncio.Future[Any]) -> None:
+            if all(each.answer.done() for each in asked):
+                sending.cancel()  # nobody waits any longer, perhaps because the server does not answer
+
+        for each in asked:
+            each.answer.add_done_callback(left)
+
+    async def _answer(self, asked: Sequence[_Asked]) -> None:
+        try:
+            pipeline = self._client.pipeline(transaction=False)
+            for each in asked:
+                pipeline.execute_command(*each.words, **each.options)
+            replies = await pipeline.execute(raise_on_error=False)
+        except Exception as error:  # noqa: BLE001 - each caller handles it as the fault of its own call
+            replies = [error] * len(asked)
+        for each, reply in zip(asked, replies, strict=True):
+            if each.answer.done():
+                continue
+            if isinstance(reply, Exception):
+                each.answer.set_exception(reply)
+            else:
+                each.answer.set_result(reply)
+
+
+StoreClient = ServerClient | GatheringClient

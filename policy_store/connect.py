@@ -16,8 +16,8 @@ from policy_store.clients import (
     SentinelConnection,
     SentinelPool,
     Sentinels,
+    ServerClient,
     SingleClient,
-    StoreClient,
 )
 from policy_store.embedded import EmbeddedValkey
 from policy_store.names import Names
@@ -31,7 +31,7 @@ _PLACES_PER_CONNECTION: Final = 4
 
 def connect(
     url: str, *, prefix: str = "", timeout_seconds: float = 1.0, max_connections: int = 32
-) -> StoreClient:
+) -> ServerClient:
     """A client for any address that `address.read_address` accepts; connects on first use and after faults.
 
     A call beyond `max_connections` waits for a free connection. The driver never repeats a call by itself: a

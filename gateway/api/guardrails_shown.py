@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, Field
 
 from gateway.config.guardrails import Then
-from gateway.experiments.guardrails import GuardReading
+from gateway.experiments.guardrails import GuardReading, Measure
 from gateway.learning.progress import ExperimentProgress
 from policy_store.guard_records import Deed
 
@@ -26,6 +26,10 @@ class GuardrailShown(BaseModel):
     usual: float | None = Field(description="That of the policy it is compared with.")
     nats: float = Field(description="Evidence that the policy is worse.")
     needed: float = Field(description="The evidence at which it is found worse.")
+    unpriced: list[str] = Field(
+        description="Of `cost`: which of the two policies have a model without a known price, so that "
+        "nothing is measured."
+    )
     did: Deed | None = Field(description="What was done; null unless it was found worse.")
 
     @classmethod
@@ -46,5 +50,10 @@ class GuardrailShown(BaseModel):
             usual=numbers[1],
             nats=found.nats,
             needed=found.needed,
+            unpriced=[
+                experiment.policies[each]
+                for each in (found.policy, found.reference)
+                if found.guardrail.measure is Measure.COST and each in reading.unpriced
+            ],
             did=own[-1] if own else None,
         )

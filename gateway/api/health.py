@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import APIRouter, Depends, status
 from fastapi.responses import Response
 
@@ -68,6 +70,6 @@ def health_routes(
     async def show_metrics() -> Response:
         """Show all metrics in the Prometheus text format."""
         await progress.read()
-        return Response(metrics.render(), media_type=CONTENT_TYPE)
+        return Response(await asyncio.to_thread(metrics.rendering()), media_type=CONTENT_TYPE)
 
     return router

@@ -20,7 +20,7 @@ from gateway.running.lifecycle import Lifecycle
 from gateway.running.store_breaker import StoreBreaker
 from gateway.settings import Settings
 from gateway.telemetry.metrics import Metrics
-from policy_store.clients import StoreClient
+from policy_store.clients import GatheringClient, ServerClient
 from policy_store.connect import EmbeddedValkey, connect
 from policy_store.scripting import StorePart
 from policy_store.store import PolicyStore
@@ -48,7 +48,7 @@ class Foundation:
     lifecycle: Lifecycle
     resources: AsyncExitStack
     process: str
-    redis: StoreClient
+    redis: ServerClient
     store: PolicyStore
     history: StoreHistory
     breaker: StoreBreaker
@@ -59,12 +59,16 @@ class Foundation:
         """A part of the store, with the timeout of ordinary calls."""
         return kind(self.redis, timeout_seconds=self.settings.store_timeout_seconds)
 
+    def reading_part(self, kind: type[PartT]) -> PartT:
+        """A part of the store for what reads many experiments side by side."""
+        return kind(GatheringClient(self.redis), timeout_seconds=self.settings.store_timeout_seconds)
+
     async def run(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run a task in the background until the gateway closes."""
         await self.resources.enter_async_context(background(name, work))
 
 
-async def open_redis(settings: Settings, resources: AsyncExitStack) -> StoreClient:
+async def open_redis(settings: Settings, resources: AsyncExitStack) -> ServerClient:
     """A client of the store. Without a Redis URL the embedded store is started in the data directory."""
     url = settings.redis_url
     if url is None:

@@ -73,7 +73,7 @@ def join_routes(app: GatewayApp, base: Foundation, parts: Reached) -> None:
     """Add the routes and the numbers that follow from them, and take the routes away at the end."""
     inference, settings = parts.inference, base.settings
     base.metrics.derive(ProcessCollector(settings.revision))
-    base.metrics.derive(ExperimentCollector(lambda: parts.progress.last))
+    base.metrics.derive(ExperimentCollector(lambda: parts.progress.last), is_lazy=True)
     base.metrics.derive(StoreCollector(parts.health, parts.watch))
     base.metrics.derive(ReplicaCollector(inference.snapshots, parts.upkeep))
     before = list(app.router.routes)

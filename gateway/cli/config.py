@@ -20,9 +20,11 @@ from gateway.config.gateway_file import GatewayConfig
 from gateway.config.load import json_schema, load_config
 from gateway.config.references import provider_faults, providers_named
 from gateway.errors import ConfigError
+from gateway.experiments.catalogue import definitions_of
 from gateway.experiments.exposure import exposure_issues
 from gateway.experiments.judge import judge_issues
 from gateway.running.logs import BLANK, redact_text
+from gateway.upstream.prices import model_prices
 from gateway.upstream.provider_needs import names_in_package
 from gateway.upstream.targets import OUR_PROVIDERS, model_targets
 from gateway.upstream.translating.upstream import provider_names
@@ -82,8 +84,22 @@ def check(
             for secret in loaded.entry(name).litellm_params.secrets():
                 obstacle = obstacle.replace(secret, BLANK)  # noqa: PLW2901 - without the secret from here on
             typer.echo(f"warning: model {name}: {redact_text(obstacle)}", err=True)
+    _warn_of_unpriced(loaded)
     if is_probed:
         _probe(loaded)
+
+
+def _warn_of_unpriced(loaded: GatewayConfig) -> None:
+    """Say which guardrails on costs have answers that they cannot measure."""
+    prices = model_prices(loaded.model_list)
+    for name, definition in definitions_of(loaded).items():
+        if unpriced := definition.unpriced(prices):
+            policies = ", ".join(definition.policies[each].name for each in unpriced)
+            typer.echo(
+                f"warning: experiment {name}: its guardrail on cost measures no answer of {policies}, whose "
+                "model has no known price. Set input_cost_per_token and output_cost_per_token.",
+                err=True,
+            )
 
 
 def _probe(loaded: GatewayConfig) -> None:

@@ -256,6 +256,8 @@ class ShownExperiment:
         for row in self._answer["guardrails"]:
             found = row["finding"].replace("_", " ")
             done = f"{found}, {row['did'].replace('_', ' ')}" if row["did"] else found
+            if row.get("unpriced"):  # gateways of earlier versions do not say
+                done += f"; not measured: no price for {', '.join(row['unpriced'])}"
             table.add_row(
                 Text(row["guardrail"]),
                 Text(row["policy"]),

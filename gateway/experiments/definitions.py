@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from gateway.config.feedback import Missing
 from gateway.errors import ConfigError
 from gateway.experiments.collecting import WAYS, Takes, Way
 from gateway.experiments.exposure import ExposureCaps, exposure_caps, exposure_issues
-from gateway.experiments.guardrails import Guardrail, guardrail_of
+from gateway.experiments.guardrails import Guardrail, Measure, guardrail_of
 from gateway.experiments.judge import CompiledJudge
 from gateway.experiments.policies import CompiledPolicy
 from gateway.experiments.policy_content import shown_content
@@ -77,6 +77,16 @@ class Definition:
             return {}
         rules = self.spec.feedback.missing_rules
         return {what: MissingVerdict(verdict) for what, verdict in rules.items()}
+
+    def unpriced(self, prices: Container[str]) -> tuple[int, ...]:
+        """The policies whose answers a guardrail on costs cannot measure, because their model has no price.
+
+        Args:
+            prices: The models whose price is known.
+        """
+        if all(each.measure is not Measure.COST for each in self.guardrails):
+            return ()
+        return tuple(index for index, policy in enumerate(self.policies) if policy.model not in prices)
 
     @property
     def informing(self) -> dict[str, Role]:

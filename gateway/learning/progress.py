@@ -40,6 +40,8 @@ from policy_store.watch_records import Watch
 
 FRESH_SECONDS: Final = 1.0
 EVENTS_READ: Final = 500
+READ_TOGETHER: Final = 10
+"""Experiments read side by side: taking up what the store answered of them holds requests up as little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class ExperimentProgress:
             one.
         judge: How the judge has done; None without one.
         guard_readings: What guardrails say of policies.
+        unpriced: The policies that a guardrail on costs cannot measure.
         sources: What informs forecasts without being evidence.
     """
 
@@ -77,6 +80,7 @@ class ExperimentProgress:
     archive_lag_seconds: float | None = None
     judge: JudgeReading | None = None
     guard_readings: Sequence[GuardReading] = ()
+    unpriced: Sequence[int] = ()
     sources: tuple[SourceStanding, ...] = ()
 
     @property
@@ -205,7 +209,7 @@ class ProgressReader:
     """Reads progress and remembers the last reading.
 
     Args:
-        store: The shared state.
+        store: The shared state; its client should gather calls.
         catalogue: Names this gateway's experiments.
         agreement: Says whether replicas run the same configuration.
         clock: Monotonic seconds.
@@ -238,8 +242,10 @@ class ProgressReader:
         """A reading at most a second old if the store answers, otherwise the last one."""
         async with self._reading:  # many readers at once share one reading
             if self._read_at is None or self._clock() - self._read_at >= FRESH_SECONDS:
-                for name in self._catalogue.current.definitions:
-                    if not await self._read(name):
+                names = tuple(self._catalogue.current.definitions)
+                for start in range(0, len(names), READ_TOGETHER):
+                    together = names[start : start + READ_TOGETHER]
+                    if not all(await asyncio.gather(*map(self._read, together))):
                         break  # a silent store costs one timeout, not one for each experiment
                 self._read_at = self._clock()
         return self.last
@@ -285,6 +291,7 @@ class ProgressReader:
             lag,
             judge,
             guards,
+            definition.unpriced(self._catalogue.current.prices) if guards and definition else (),
             tuple(standing(source, counts.wins, used) for source in sources),
         )
         return True

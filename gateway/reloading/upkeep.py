@@ -10,15 +10,19 @@ from pydantic import SecretStr
 
 from gateway.experiments.agreement import SHOWN_DIGITS, Agreement
 from gateway.experiments.catalogue import Catalogue, CatalogueHolder
+from gateway.experiments.guardrails import Measure
 from gateway.reloading.reloader import Reloader
 from gateway.reloading.replicas import Replicas
 from gateway.reloading.sealing import KeyGiver, Sealing
 from gateway.reloading.source import ReadFrom
 from gateway.running.background import background
 from gateway.running.kept_file import KeptFile, kept_path
+from gateway.running.logs import get_logger
 from gateway.settings import Settings
 from policy_store.clients import StoreClient
 from policy_store.replicas import ReplicaBook
+
+_log = get_logger(__name__)
 
 
 class Upkeep:
@@ -99,7 +103,9 @@ class Upkeep:
                 await refresh()
             for release in keep:
                 release(self._catalogue.current)
+            warn_of_unpriced(self._catalogue.current)
 
+        warn_of_unpriced(self._catalogue.current)
         if self.reloader is not None:
             self.reloader.tell(follow)
             await resources.enter_async_context(background("reloads", self.reloader.follow_signals))
@@ -108,6 +114,19 @@ class Upkeep:
                 await resources.enter_async_context(background("configuration watch", watch))
         await self.replicas.look()
         await resources.enter_async_context(background("replicas", self.replicas.run))
+
+
+def warn_of_unpriced(catalogue: Catalogue) -> None:
+    """Log which guardrails on costs have answers that they cannot measure."""
+    for name, definition in catalogue.definitions.items():
+        if unpriced := definition.unpriced(catalogue.prices):
+            _log.warning(
+                "guardrail_without_prices",
+                experiment=name,
+                guardrail=Measure.COST.value,
+                models=sorted({definition.policies[each].model for each in unpriced}),
+                remedy="set input_cost_per_token and output_cost_per_token",
+            )
 
 
 def _revealed(secret: SecretStr | None) -> str | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import permutations
+from itertools import chain, permutations
+from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -33,19 +34,9 @@ class ExperimentCollector(Collector):
         self._progress = progress
 
     def collect(self) -> Iterable[Metric]:
-        """Every series, from one consistent set of readings."""
+        """Every series, from the readings at the moment of the call; they are built as they are taken."""
         readings = list(self._progress().values())
-        yield from _states(readings)
-        yield from _comparisons(readings)
-        yield from _evidence(readings)
-        yield from _balances(readings)
-        yield from _builds(readings)
-        yield from _plans(readings)
-        yield from _gains(readings)
-        yield from _stages(readings)
-        yield from _watches(readings)
-        yield from _guardrails(readings)
-        yield from _informing(readings)
+        return chain.from_iterable(family(readings) for family in _FAMILIES)
 
 
 class StoreCollector(Collector):
@@ -183,9 +174,7 @@ def _states(readings: list[ExperimentProgress]) -> Families:
 def _comparisons(readings: list[ExperimentProgress]) -> Families:
     total = _gauge("experiment_comparisons", "Comparisons counted in this generation.")
     logged = _gauge("experiment_log_entries", "Entries of this generation's log in the store.")
-    lag = _gauge(
-        "archive_lag_seconds", "How long the oldest entry of this generation's log waits for the archive."
-    )
+    lag = _gauge("archive_lag_seconds", "How long the oldest entry of the log has waited for the archive.")
     held = _gauge("experiment_reports_held", "Reports that count once feedback.hold is over.")
     pairs = _gauge(
         "experiment_pair_comparisons",
@@ -402,3 +391,9 @@ def _informing(readings: list[ExperimentProgress]) -> Families:
                 for bound, share in shares:
                     agreement.add_metric([name, each.name, bound], share)
     yield from (total, used, gained, agreement)
+
+
+_FAMILIES: Final[tuple[Callable[[list[ExperimentProgress]], Families], ...]] = (
+    *(_states, _comparisons, _evidence, _balances, _builds, _plans, _gains, _stages, _watches, _guardrails),
+    _informing,
+)

@@ -15,7 +15,8 @@ from __future__ import annotations
 import os
 from bisect import bisect_left
 from collections import Counter as Numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Final
 
 from prometheus_client import (
@@ -26,6 +27,7 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
@@ -53,7 +55,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry(auto_describe=False)
-        self._derived: list[Collector] = []
+        self._derived: list[tuple[Collector, bool]] = []
         self._before: list[Callable[[], None]] = []
         self._create_request_metrics()
         self._create_usage_metrics()
@@ -298,9 +300,15 @@ class Metrics:
             registry=self.registry,
         )
 
-    def derive(self, collector: Collector) -> None:
-        """Also expose what `collector` computes at scrape time."""
-        self._derived.append(collector)
+    def derive(self, collector: Collector, *, is_lazy: bool = False) -> None:
+        """Also expose what `collector` computes at scrape time.
+
+        Args:
+            collector: Gives the series.
+            is_lazy: What it returns reads only what cannot change any more, so it may be taken in another
+                thread. Everything else is computed at the moment of the scrape.
+        """
+        self._derived.append((collector, is_lazy))
 
     def before_showing(self, bring: Callable[[], None]) -> None:
         """Register a function to call before metrics are shown; it adds the counts that are still waiting."""
@@ -311,8 +319,12 @@ class Metrics:
         """Whether other processes of this gateway show these metrics too."""
         return bool(os.environ.get("PROMETHEUS_MULTIPROC_DIR"))
 
-    def render(self) -> bytes:
-        """The Prometheus text format of everything, over all worker processes of this gateway."""
+    def rendering(self) -> Callable[[], bytes]:
+        """Makes the Prometheus text format of everything, over all worker processes of this gateway.
+
+        Its series are those of this moment. The call takes long if there are many, and may be made in another
+        thread.
+        """
         for bring in self._before:
             bring()
         shown = CollectorRegistry(auto_describe=False)
@@ -320,6 +332,21 @@ class Metrics:
             MultiProcessCollector(shown)  # type: ignore[no-untyped-call]
         else:
             shown.register(self.registry)
-        for collector in self._derived:
-            shown.register(collector)
-        return generate_latest(shown)
+        for collector, is_lazy in self._derived:
+            families = collector.collect()
+            shown.register(_Computed(families if is_lazy else list(families)))
+        return partial(generate_latest, shown)
+
+    def render(self) -> bytes:
+        """The text at once."""
+        return self.rendering()()
+
+
+class _Computed(Collector):
+    """Series that were asked for before."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families

@@ -135,7 +135,8 @@ function judged({ judge }) {
 function guardrails({ guardrails: found }) {
   if (!found.length) return null;
   const number = (value) => (value === null ? "–" : String(Number(value.toPrecision(3))));
-  const done = ({ finding, did }) => [finding.replaceAll("_", " "), did && did.replaceAll("_", " ")].filter(Boolean).join(", ");
+  const unmeasured = ({ unpriced }) => unpriced?.length && `not measured: no price for ${unpriced.join(", ")}`;
+  const done = (row) => [row.finding.replaceAll("_", " "), row.did && row.did.replaceAll("_", " "), unmeasured(row)].filter(Boolean).join(", ");
   const nearest = [...found].sort((a, b) => b.nats / b.needed - a.nats / a.needed);
   const columns = ["Guardrail", "Policy", "Finding", "Number", "Usual", "Pairs", "Evidence", "Line"];
   return h("section", null, h("h2", null, "Guardrails"),

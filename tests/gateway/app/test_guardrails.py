@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.cli import main
+from gateway.config.gateway_file import GatewayConfig
 from gateway.proof.recorded import read_log
 from gateway.proof.verification import UndecidedError, verify
-from tests.gateway.building import NAME, gateway_config
+from tests.gateway.building import NAME, config_fields, gateway_config
 from tests.gateway.fake_upstream import FakeUpstream, answer, raw_stream, status
 from tests.gateway.whole import Whole, quick_settings, whole_gateway
 
@@ -206,6 +210,31 @@ async def test_only_the_key_that_got_an_answer_posts_about_it(
             seen.add((await gateway.call("POST", path, said)).json.get("reason", "counted"))
         assert seen == {"counted", "unassigned_id"}
         assert (await gateway.call("POST", path, said, headers={"authorization": "Bearer x"})).status == 401
+
+
+async def test_a_guardrail_on_costs_without_prices_is_warned_about(
+    upstream: FakeUpstream, embedded_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would never find anything, so the log, the check of the file and the experiment's page say so."""
+    guardrails = {"cost": {"worse_by": "25%", "then": "ask", "up_to": 0.05}}
+    fields = config_fields(api_base=upstream.api_base, guardrails=guardrails)
+    priced = fields["model_list"][0]["litellm_params"]
+    priced.update(input_cost_per_token=1e-6, output_cost_per_token=1e-6)
+    file = tmp_path / "gateway.yaml"
+    file.write_text(json.dumps(fields))
+    with capture_logs() as lines:
+        config = GatewayConfig.model_validate(fields)
+        async with whole_gateway(config, quick_settings(embedded_url)) as gateway:
+            await gateway.planned()
+            (row,) = (await gateway.experiment())["guardrails"]
+    assert row["unpriced"] == ["warm"]
+    (warned,) = [line for line in lines if line["event"] == "guardrail_without_prices"]
+    assert (warned["experiment"], warned["models"]) == (NAME, ["warm"])
+
+    assert await asyncio.to_thread(main, ["config", "check", str(file)]) == 0
+    assert f"warning: experiment {NAME}: its guardrail on cost measures no answer of warm" in (
+        capsys.readouterr().err
+    )
 
 
 async def test_an_experiment_without_guardrails_shows_and_stores_none(
