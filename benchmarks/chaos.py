@@ -40,6 +40,11 @@ _ROWS: Final = {
     "moves made twice, or from a state that allows none": lambda _, found: _moves(found),
     "plans or decisions of a planner after its successor's": lambda _, found: _starting("a planner", found),
     "logs that `llmpo verify` does not confirm": lambda _, found: _starting("verification", found),
+    "pairs of answers for a guardrail": lambda _, found: found.guarded,
+    "of these not counted, because a killed gateway had not sent them yet": lambda _, found: found.unguarded,
+    "rounds in which more of them were lost than that, or any was counted twice": lambda _, found: _starting(
+        "guardrails", found
+    ),
     "rounds after which replicas differ": lambda _, found: _starting("replicas", found),
     "rounds in which a connected replica took longer than 1 s to follow a move": lambda rounds, _: sum(
         each["found"]["followed_seconds"] > 1.0 for each in rounds
@@ -53,7 +58,7 @@ _ROWS: Final = {
     ),
     "other faults": lambda _, found: _others(found),
 }
-_KNOWN: Final = ("no answer", "a planner", "verification", "replicas", "acknowledged")
+_KNOWN: Final = ("no answer", "a planner", "verification", "replicas", "acknowledged", "guardrails")
 
 
 def _starting(word: str, found: Findings) -> int:
@@ -84,7 +89,8 @@ def page(kept: dict[str, dict[str, Any]]) -> str:
         "round four users ask and rate without pause, the evidence comes to a decision, and in four rounds "
         "of ten two operators pause, resume, promote, roll back and stop at the same time, while one to "
         "three faults happen at random moments. Then everything is healed, every report is sent again, and "
-        "counts, log, moves and the answers of all replicas are compared (`tests/chaos/checker.py`). A round "
+        "counts, log, moves, the counts of a guardrail and the answers of all replicas are compared "
+        "(`tests/chaos/checker.py`). A round "
         "that is run again replaces its earlier result."
     )
     lines = ["# Chaos", "", about, "", f"| | {' | '.join(rounds)} |", f"|---|{'---|' * len(rounds)}"]

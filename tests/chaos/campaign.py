@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from gateway.proof.experiment_log import ExperimentLog
-from tests.chaos.checker import Findings, StoreReading, check
+from tests.chaos.checker import Findings, StoreReading, check, pairs_expected
 from tests.chaos.crowd import Crowd
 from tests.chaos.record import Outage, RoundRecord
 from tests.chaos.rounds import Event, Fault, Round, round_of
@@ -111,8 +111,25 @@ async def _compare(stage: Stage, crowd: Crowd, record: RoundRecord) -> Findings:
         log += records
         records, position = await store.log(name, 1, after=position)
     counted_later = (await store.counts(name, 1)).comparisons
-    reading = StoreReading(counted, counted_later, log, lines, await _standing(stage, name))
+    pairs = await _pairs(stage, record)
+    reading = StoreReading(counted, counted_later, log, lines, await _standing(stage, name), pairs)
     return check(record, reading)
+
+
+async def _pairs(stage: Stage, record: RoundRecord) -> int:
+    """How many pairs the guardrail has counted, once all replicas have sent theirs."""
+    least, _ = pairs_expected(record)
+
+    async def counted() -> int:
+        found = await stage.store.counted_pairs(record.name, 1)
+        return sum(sum(counts.pairs.values()) for counts in found.values())
+
+    async def is_complete() -> bool:
+        return await counted() >= least
+
+    with suppress(AssertionError):
+        await eventually(is_complete, "the guardrail's counts", seconds=5)
+    return await counted()
 
 
 async def _settled(stage: Stage, name: str) -> None:

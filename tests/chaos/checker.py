@@ -11,7 +11,7 @@ from gateway.proof.verification import UndecidedError, verify
 from policy_store.events import ByHand, LoggedEvent
 from policy_store.log_records import Comparison, LoggedPlan, LogRecord
 from policy_store.moves import MOVES, Installs, Move, recorded_move
-from tests.chaos.record import COUNTED, Outage, RoundRecord, UserReport
+from tests.chaos.record import COUNTED, Answer, Outage, RoundRecord, UserReport
 from tests.chaos.rounds import Fault
 from tests.pace import impatient
 
@@ -19,6 +19,9 @@ FOLLOWED_WITHIN: Final = impatient(1.0)
 RECOVERED_WITHIN: Final = 5.0
 LOST_WITHIN: Final = 2.5
 """Reports acknowledged so many seconds before a primary is replaced may be lost, and no others."""
+UNSENT_WITHIN: Final = impatient(2.0)
+"""Guardrails' counts are sent once a second; the rest is for the answer itself and for a busy machine."""
+_KILLED: Final = frozenset({Fault.GATEWAY_KILLED, Fault.PLANNER_KILLED})
 _REPLACED: Final = frozenset({Fault.PRIMARY_KILLED, Fault.PRIMARY_FROZEN, Fault.FAILOVER})
 _POLICIES: Final = ("I am plain.", "I am warm.")
 
@@ -32,6 +35,8 @@ class Findings:
         lost_in_failover: Those of them that a failover may lose, all noticed by the replicas.
         followed_seconds: How long replicas went on with the policy before a move: the longest.
         followed_late_seconds: The same for replicas that a fault had cut off, from its end.
+        guarded: Pairs of answers that users got, each of which the guardrail should count.
+        unguarded: Those of them that it did not count.
         wrong: Sentences on everything that must not be.
     """
 
@@ -46,6 +51,8 @@ class Findings:
     followed_seconds: float = 0.0
     followed_late_seconds: float = 0.0
     recovery_seconds: float = 0.0
+    guarded: int = 0
+    unguarded: int = 0
     wrong: list[str] = field(default_factory=list)
 
 
@@ -58,6 +65,7 @@ class StoreReading:
         counted_later: Comparisons after it.
         log: The log afterwards.
         exported: The exported log, as `llmpo verify` reads it.
+        pairs: How many pairs the guardrail has counted.
         standing: State and incumbent by the store and by each replica.
     """
 
@@ -66,6 +74,7 @@ class StoreReading:
     log: list[LogRecord]
     exported: list[bytes]
     standing: dict[str, tuple[str, str]]
+    pairs: int
 
 
 def check(record: RoundRecord, reading: StoreReading) -> Findings:
@@ -88,6 +97,7 @@ def check(record: RoundRecord, reading: StoreReading) -> Findings:
     if len(set(reading.standing.values())) != 1:
         found.wrong.append(f"replicas and store differ: {reading.standing}")
     _check_following(record, moves, found)
+    _check_guardrail(record, reading, found)
     if found.recovery_seconds > RECOVERED_WITHIN:
         found.wrong.append(f"recovered only after {found.recovery_seconds:.1f} s")
     return found
@@ -186,6 +196,39 @@ def _check_following(record: RoundRecord, moves: list[LoggedEvent], found: Findi
         for answer in record.answers:
             if event.at < answer.began < end and answer.policies != allowed:
                 _note_delay(record, answer.gateway, event.at, answer.began, found)
+
+
+def _check_guardrail(record: RoundRecord, reading: StoreReading, found: Findings) -> None:
+    """The guardrail counted every pair of answers once, except what a killed gateway had not sent yet."""
+    least, most = pairs_expected(record)
+    found.guarded = most - record.unheard
+    found.unguarded = max(0, found.guarded - reading.pairs)
+    if not least <= reading.pairs <= most:
+        found.wrong.append(f"guardrails: {reading.pairs} pairs counted, which should be {least} to {most}")
+
+
+def pairs_expected(record: RoundRecord) -> tuple[int, int]:
+    """The fewest and the most pairs that the guardrail may have counted."""
+    got = [answer for answer in record.answers if len(answer.policies) > 1]
+    most = len(got) + record.unheard
+    if any(outage.fault in _REPLACED for outage in record.outages):
+        return 0, most
+    kills = [outage for outage in record.outages if outage.fault in _KILLED]
+    return sum(not any(_is_unsent(answer, kill, record) for kill in kills) for answer in got), most
+
+
+def _is_unsent(answer: Answer, kill: Outage, record: RoundRecord) -> bool:
+    """Whether a killed gateway may not have sent what it counted of an answer: counts wait for the store."""
+    if answer.gateway != kill.gateway or answer.began > kill.began:
+        return False
+    away = [
+        outage.began
+        for outage in record.outages
+        if outage.gateway in {None, kill.gateway}
+        and outage.fault not in _KILLED
+        and outage.began < kill.began < outage.ended + UNSENT_WITHIN
+    ]
+    return answer.began >= min([kill.began, *away]) - UNSENT_WITHIN
 
 
 def _serving_after(move: Move, detail: dict[str, Any], serving: int, before: int) -> tuple[int, int]:

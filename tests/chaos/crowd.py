@@ -72,6 +72,7 @@ class Crowd:
         try:
             reply = await self.stage.gateways[number].compare(model=self.record.name)
         except (*_NO_REPLY, KeyError) as error:
+            self.record.unheard += 1
             if not was_harmed and number not in self.harmed:
                 self.record.unanswered.append(f"gateway {number}: {type(error).__name__} {error}")
             return None

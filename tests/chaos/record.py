@@ -72,5 +72,6 @@ class RoundRecord:
     reports: list[UserReport] = field(default_factory=list)
     wishes: list[Wish] = field(default_factory=list)
     outages: list[Outage] = field(default_factory=list)
+    unheard: int = 0  # requests whose answers, if there were any, did not arrive
     holds: int = 0
     recovery_seconds: float = 0.0

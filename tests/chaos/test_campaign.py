@@ -88,7 +88,7 @@ def _record() -> RoundRecord:
 def _reading() -> StoreReading:
     plan = LoggedPlan(1, 1, 0, ((0, 1, 500_000),), 10.0)
     log = [plan, _comparison(1), _comparison(2), _promoted(20.0), _rolled_back(30.0, "worse")]
-    return StoreReading(2, 2, log, [], dict.fromkeys(("store", "gateway 0"), ("rolled_back", "plain")))
+    return StoreReading(2, 2, log, [], dict.fromkeys(("store", "gateway 0"), ("rolled_back", "plain")), 2)
 
 
 Spoil = Callable[[RoundRecord, StoreReading], tuple[RoundRecord, StoreReading]]
@@ -134,6 +134,8 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
         _spoilt_reading(standing={"store": ("promoted", "warm"), "gateway 0": ("running", "plain")}),
         "replicas and store differ",
     ),
+    "a pair of answers is not guarded": (_spoilt_reading(pairs=1), "1 pairs counted"),
+    "a pair of answers is guarded twice": (_spoilt_reading(pairs=3), "should be 2 to 2"),
     "a request gets no answer": (_spoilt_record(unanswered=["gateway 0: 500"]), "no answer"),
     "the store is not seen again": (_spoilt_record(recovery_seconds=6.0), "recovered only after"),
 }
@@ -155,6 +157,27 @@ def test_the_checker_finds(what: str) -> None:
     found = "; ".join(check(*spoil(_record(), _reading())).wrong)
     for part in sentence.split("; "):
         assert part in found
+
+
+@pytest.mark.usefixtures("unproven")
+@pytest.mark.parametrize(
+    ("outages", "may_be"),
+    [
+        ([Outage(Fault.GATEWAY_KILLED, 0, 12.0, 12.5)], True),
+        ([Outage(Fault.GATEWAY_KILLED, 1, 12.0, 12.5)], False),
+        ([Outage(Fault.GATEWAY_KILLED, 0, 17.0, 17.5)], False),
+        ([Outage(Fault.GATEWAY_KILLED, 0, 17.0, 17.5), Outage(Fault.STORE_FROZEN, None, 11.5, 17.2)], True),
+    ],
+    ids=["just before its end", "another gateway's end", "long before its end", "while the store was away"],
+)
+def test_a_killed_gateway_may_lose_only_pairs_that_it_had_not_sent(
+    outages: list[Outage], may_be: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It sends them once a second, if the store takes them."""
+    monkeypatch.setattr("tests.chaos.checker.UNSENT_WITHIN", 2.0)
+    found = check(replace(_record(), outages=outages), replace(_reading(), pairs=1))
+    assert any("pairs counted" in sentence for sentence in found.wrong) is not may_be
+    assert found.unguarded == 1
 
 
 @pytest.mark.usefixtures("unproven")
