@@ -193,8 +193,9 @@ class Planner:
         elif view.state.facts.is_planned:
             fence = await self._store.acquire_lease(name, self._holder, self._lease_seconds)
             if fence is not None:
-                view = await self._guards.look(view, definition, fence)
-                await self._replan(view, definition, fence)
+                async with self._rota.kept(name):  # a log of a million comparisons takes a minute to read
+                    view = await self._guards.look(view, definition, fence)
+                    await self._replan(view, definition, fence)
         elif view.state.facts.counts_outcomes:
             await self._count_due(name, view.generation)
 

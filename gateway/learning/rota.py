@@ -7,10 +7,12 @@ leases of those that rest are renewed together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
+from gateway.running.background import background
 from policy_store.errors import StoreError
 from policy_store.plan_records import Glance
 from policy_store.store import PolicyStore
@@ -62,6 +64,19 @@ class Rota:
     def failed(self, name: str) -> None:
         """Note that an experiment has to be looked at again."""
         self._glances.pop(name, None)
+
+    @asynccontextmanager
+    async def kept(self, name: str) -> AsyncIterator[None]:
+        """Keep the right to plan an experiment in a `with` block, however long that takes."""
+
+        async def renew() -> None:
+            while True:
+                await asyncio.sleep(self._lease_seconds / _RENEWALS_PER_LEASE)
+                with suppress(StoreError):
+                    await self._store.renew_leases([name], self._holder, self._lease_seconds)
+
+        async with background(f"lease of {name}", renew):
+            yield
 
     async def due(self, names: Sequence[str]) -> Sequence[str]:
         """The experiments to look at now."""

@@ -18,10 +18,9 @@ Inherited evidence is in the amounts, but its comparisons are not among those th
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any, Final, Protocol
 
 from gateway.llm_po.betting import increments_at
@@ -38,6 +37,7 @@ from gateway.llm_po.logged import LoggedComparison
 
 _CERTIFIES: Final = frozenset({"winner", "no_worse"})
 _EXACT: Final = "e-process"
+_PARTS: Final = 2  # a defeat is shared between the voters of a comparison, of whom there are two at most
 
 
 class VotedComparison(LoggedComparison, Protocol):
@@ -82,7 +82,7 @@ class Lead:
         wins = certificate["wins"]
         self._lead = sum(wins[self._champion]) - sum(row[self._champion] for row in wins)
         self._won = 0
-        self._by_voter: dict[str, Fraction] = defaultdict(Fraction)
+        self._by_voter: dict[str, int] = defaultdict(int)
 
     def take(self, comparison: VotedComparison) -> None:
         """Add one decisive comparison."""
@@ -92,14 +92,14 @@ class Lead:
         self._won += is_won
         voters = _voters_of(comparison)
         for voter in voters:
-            self._by_voter[voter] += 1 if is_won else Fraction(-1, len(voters))
+            self._by_voter[voter] += _PARTS if is_won else -_PARTS // len(voters)
 
     def found(self) -> Least:
         """The least that has to go until nothing of the lead is left."""
         if self._lead <= 0:
             return Least(0, 0)
         comparisons = self._lead if self._lead <= self._won else None
-        return Least(comparisons, _fewest(self._by_voter.values(), self._lead, reaches=True))
+        return Least(comparisons, _fewest(Counter(self._by_voter.values()), _PARTS * self._lead - 1))
 
 
 class Contributions:
@@ -115,7 +115,7 @@ class Contributions:
         self._is_best = self._epsilon > 0 and keeps_half(certificate.get("promise", UNSTATED_PROMISE))
         self._line = _line_of(certificate)
         self._spare = {rival: amount - self._line for rival, amount in self._amounts(certificate)}
-        self._by_comparison: dict[int, list[int]] = defaultdict(list)
+        self._by_comparison: dict[int, Counter[int]] = defaultdict(Counter)
         self._by_voter: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
         self._known: dict[tuple[int, int | None], tuple[tuple[int, ...], tuple[int, ...]]] = {}
 
@@ -130,14 +130,16 @@ class Contributions:
             if row != self._champion:
                 amount = self._contribution(rival, full[place], half[place])
                 if amount > 0:
-                    self._by_comparison[row].append(amount)
+                    self._by_comparison[row][amount] += 1
                     for voter in _voters_of(comparison):
                         self._by_voter[row][voter] += amount
 
     def found(self) -> Least:
         """The least number of comparisons, and of voters, over all rivals."""
         fewest = [_fewest(self._by_comparison[rival], spare) for rival, spare in self._spare.items()]
-        voters = [_fewest(self._by_voter[rival].values(), spare) for rival, spare in self._spare.items()]
+        voters = [
+            _fewest(Counter(self._by_voter[rival].values()), spare) for rival, spare in self._spare.items()
+        ]
         return Least(_least(fewest), _least(voters))
 
     def _amounts(self, certificate: Mapping[str, Any]) -> Iterable[tuple[int, int]]:
@@ -227,15 +229,22 @@ def _line_of(certificate: Mapping[str, Any]) -> int:
     return last_look_nano_nats(line / NANO, look["uniform"])
 
 
-def _fewest(amounts: Iterable[int | Fraction], spare: int, *, reaches: bool = False) -> int | None:
-    """How many of these, the largest first, add up to more than can be spared, or to all of it."""
-    left: int | Fraction = spare
-    for number, amount in enumerate(sorted(amounts, reverse=True), start=1):
-        left -= amount
-        if left < 0 or (reaches and left == 0):
-            return number
+def _fewest(amounts: Mapping[int, int], spare: int) -> int | None:
+    """How many of these, the largest first, add up to more than can be spared.
+
+    Args:
+        amounts: How often each amount occurs: of a million comparisons few differ, and sorting them all would
+            hold everything up.
+        spare: At least 0.
+    """
+    left, number = spare, 0
+    for amount, times in sorted(amounts.items(), reverse=True):
         if amount <= 0:
             break
+        if (enough := left // amount + 1) <= times:
+            return number + enough
+        left -= times * amount
+        number += times
     return None
 
 

@@ -38,14 +38,16 @@ class Bench:
         self.events: list[GatewayEvent] = []
         self.jobs: list[PlanJob] = []
         self.failure: Exception | None = None
+        self.takes_seconds = 0.0
 
     async def compute(self, job: PlanJob) -> PlanResult:
         self.jobs.append(job)
         if self.failure:
             raise self.failure
+        await asyncio.sleep(self.takes_seconds)
         return compute_plan(job)
 
-    def planner(self, holder: str = "a") -> Planner:
+    def planner(self, holder: str = "a", lease_seconds: float = 30) -> Planner:
         hooks = Hooks(self.events.append)
         return Planner(
             self.store,
@@ -56,7 +58,7 @@ class Bench:
             agreement=Agreement(),
             holder=holder,
             interval_seconds=0.01,
-            lease_seconds=30,
+            lease_seconds=lease_seconds,
             hooks=hooks,
             rng=random.Random(7),
         )
@@ -94,6 +96,19 @@ async def test_first_plan_is_published_before_anything_was_counted(bench: Bench)
     assert plan is not None
     assert [(pair.first, pair.second) for pair in plan.proposal.pairs] == [(0, 1)]
     assert sum(pair.probability for pair in plan.proposal.pairs) == pytest.approx(1.0)
+
+
+async def test_a_plan_that_takes_longer_than_a_lease_is_not_taken_over(bench: Bench) -> None:
+    """Replicas would otherwise overtake each other for good, and none would ever decide."""
+    bench.takes_seconds = 0.6
+    planning = asyncio.create_task(bench.planner("a", lease_seconds=0.2).plan_all())
+    await asyncio.sleep(0.45)
+    await bench.planner("b").plan_all()
+    await planning
+
+    assert len(bench.jobs) == 1
+    assert (await bench.store.view(NAME)).plan is not None
+    assert not [event for event in bench.events if isinstance(event, PlanningFailed)]
 
 
 async def test_nothing_is_planned_while_nothing_new_was_counted(bench: Bench) -> None:
