@@ -33,13 +33,22 @@ class LayoutKeeper(StorePart):
         Raises:
             NewerVersionError: A newer version wrote the data; nothing was changed.
         """
-        had = int(await self._answer(self._redis.hget(self._names.identity, _FIELD)) or UNSAID_LAYOUT)
-        check_layout(had)
+        had = await self.read()
         if had < LAYOUT:
             for name in await self._answer(self._redis.smembers(self._names.experiments)):
                 await self.migrate(name)
             await self._scripts.run("raise_layout", (self._names.identity,), LAYOUT)
         return had
+
+    async def read(self) -> int:
+        """The layout that the store has.
+
+        Raises:
+            NewerVersionError: A newer version wrote the data.
+        """
+        layout = int(await self._answer(self._redis.hget(self._names.identity, _FIELD)) or UNSAID_LAYOUT)
+        check_layout(layout)
+        return layout
 
     async def migrate(self, name: str) -> None:
         """Bring one experiment up to date."""

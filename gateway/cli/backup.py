@@ -79,7 +79,7 @@ def restore(
         raise typer.BadParameter("Say why, with --reason.", param_hint="--replace")
 
     async def run() -> int:
-        async with opened_store(redis_url, redis_prefix, data_dir) as redis:
+        async with opened_store(redis_url, redis_prefix, data_dir, may_be_unused=True) as redis:
             return await _Restoring(redis, file, may_replace=replace, reason=reason).run(experiment or ())
 
     epoch = asyncio.run(run())
@@ -89,7 +89,6 @@ def restore(
 async def _back_up(redis: StoreClient, path: Path, chosen: Sequence[str]) -> list[Moment]:
     reader = BackupReader(redis, timeout_seconds=PATIENCE_SECONDS)
     pulse, at = await StoreVitals(redis, timeout_seconds=PATIENCE_SECONDS).read()
-    check_layout(pulse.layout)
     names = list(dict.fromkeys(chosen)) or await reader.names()
     about = About(pulse.layout, __version__, at, pulse.id, pulse.epoch, is_whole=not chosen)
     moments = []
@@ -121,7 +120,6 @@ class _Restoring:
         check_layout(file.about.layout)
         moments = _chosen(file, chosen)
         layout = LayoutKeeper(self._redis, timeout_seconds=PATIENCE_SECONDS)
-        check_layout((await self._vitals.read())[0].layout)
         living = await self._living(moments)
         restores = {moment.name: Restore(self._redis, timeout_seconds=PATIENCE_SECONDS) for moment in moments}
         try:

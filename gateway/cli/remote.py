@@ -18,6 +18,8 @@ from gateway.errors import GatewayError
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 TIMEOUT_SECONDS: Final = 30
 _SERVER_ERRORS: Final = 500
+_EVERY_ANSWER: Final = "x-request-id"
+"""A header of every answer of a gateway."""
 
 UrlOption = Annotated[str, typer.Option("--url", help="Address of the gateway.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the gateway's own answer.")]
@@ -38,16 +40,13 @@ def get_json(url: str, path: str, api_key: str | None) -> Any:
         GatewayError: If the gateway refuses, with its reason, or cannot be reached.
     """
     with ask(url, path, api_key) as answer:
-        try:
-            return json.load(answer)
-        except ValueError as error:
-            raise GatewayError(f"{url} does not answer like a gateway. Is that its address?") from error
+        return _parsed(answer, url)
 
 
 def send_json(method: str, url: str, path: str, api_key: str | None, body: Any = None) -> Any:
     """The gateway's answer to a request that changes something; errors as in `get_json`."""
     with ask(url, path, api_key, method, None if body is None else json.dumps(body).encode()) as answer:
-        return json.load(answer)
+        return _parsed(answer, url)
 
 
 def get_lines(url: str, path: str, api_key: str | None, *, accept: str = "*/*") -> Iterator[bytes]:
@@ -57,6 +56,19 @@ def get_lines(url: str, path: str, api_key: str | None, *, accept: str = "*/*") 
             yield from answer
         except (OSError, http.client.HTTPException) as error:
             raise UnansweredError(f"The connection to {url} broke off; try again.") from error
+
+
+def _parsed(answer: http.client.HTTPResponse, url: str) -> Any:
+    try:
+        return json.load(answer)
+    except ValueError as error:
+        raise _stranger(url) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise UnansweredError(f"The connection to {url} broke off; try again.") from error
+
+
+def _stranger(url: str) -> GatewayError:
+    return GatewayError(f"{url} does not answer like a gateway. Is that its address?")
 
 
 @contextmanager
@@ -91,6 +103,8 @@ def ask(
         reason = getattr(error, "reason", error)
         raise UnansweredError(f"No gateway answers at {url}: {reason}.") from error
     with answer:
+        if _EVERY_ANSWER not in answer.headers:
+            raise _stranger(url)
         yield answer
 
 

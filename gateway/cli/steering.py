@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_text
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -93,7 +94,9 @@ def _move(
     if as_json:
         typer.echo(json_text.dumps(answer))
         return
-    label = ExperimentState(answer["state"]).facts.label
+    label = answer["state"].replace("_", " ")
+    with suppress(ValueError):  # the gateway may be of a newer version
+        label = ExperimentState(answer["state"]).facts.label
     typer.echo(
         f"{answer['name']} is {label} (generation {answer['generation']}); {answer['incumbent']} serves."
     )

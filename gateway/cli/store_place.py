@@ -9,11 +9,14 @@ from typing import Annotated, Final
 
 import typer
 
+from gateway.errors import GatewayError
 from gateway.settings import read_settings
 from policy_store.clients import StoreClient
 from policy_store.connect import EmbeddedValkey, connect
 from policy_store.data_directory import prepare
 from policy_store.errors import DataDirectoryInUseError
+from policy_store.layout import LayoutKeeper
+from policy_store.scripting import answered_within
 
 PATIENCE_SECONDS: Final = 60.0
 
@@ -34,13 +37,22 @@ DataDirOption = Annotated[
 
 @asynccontextmanager
 async def opened_store(
-    redis_url: str | None, redis_prefix: str | None, data_dir: Path | None
+    redis_url: str | None, redis_prefix: str | None, data_dir: Path | None, *, may_be_unused: bool = False
 ) -> AsyncIterator[StoreClient]:
     """A client of the store that the options name, or else the gateway's settings.
+
+    Args:
+        redis_url: Its address.
+        redis_prefix: The prefix of its keys.
+        data_dir: Data directory of the embedded store.
+        may_be_unused: Whether it may be a store that no gateway has used yet.
 
     Raises:
         BadParameter: Two places are named, or one that cannot be.
         EmbeddedStoreError: The embedded store cannot be started.
+        StoreUnavailableError: The store does not answer.
+        NewerVersionError: A newer version wrote its data.
+        GatewayError: No gateway has used it, with this prefix.
     """
     if redis_url is not None and data_dir is not None:
         raise typer.BadParameter("Name one place: --redis-url or --data-dir.")
@@ -56,11 +68,24 @@ async def opened_store(
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint="--redis-url") from error
         try:
+            await LayoutKeeper(redis, timeout_seconds=PATIENCE_SECONDS).read()
+            if not may_be_unused:
+                await _check_used(redis, prefix)
             yield redis
         finally:
             await redis.aclose()
     finally:
         server.stop()
+
+
+async def _check_used(redis: StoreClient, prefix: str) -> None:
+    async with answered_within(redis, PATIENCE_SECONDS):
+        is_used = await redis.exists(redis.names.identity) or await redis.exists(redis.names.experiments)
+    if not is_used:
+        keys = f"keys with the prefix {prefix!r}" if prefix else "keys without a prefix"
+        raise GatewayError(
+            f"The store has no {keys} of a gateway. Check the address, its database and --redis-prefix."
+        )
 
 
 def _embedded(server: EmbeddedValkey, data_dir: Path) -> str:

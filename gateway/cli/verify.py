@@ -14,6 +14,7 @@ import typer
 from gateway.cli import MISUSED, complain
 from gateway.cli.experiments import gain_sentence
 from gateway.cli.remote import DEFAULT_URL, KeyOption, experiment_path, get_lines
+from gateway.cli.store_place import PATIENCE_SECONDS, opened_store
 from gateway.errors import GatewayError
 from gateway.proof.archived_log import with_archive
 from gateway.proof.experiment_log import ExperimentLog
@@ -21,11 +22,9 @@ from gateway.proof.recorded import RecordedExperiment, read_log
 from gateway.proof.verification import Verification, hand_sentence, verify
 from policy_store.backed_up import BackedUpExperiment
 from policy_store.backup_file import BackupFile, is_backup
-from policy_store.connect import EmbeddedValkey, connect
 from policy_store.errors import StoreError
 from policy_store.store import PolicyStore
 
-STORE_TIMEOUT_SECONDS: Final = 30.0
 DIFFERS: Final = 1
 NO_VERDICT: Final = MISUSED
 SHOWN_DIFFERENCES: Final = 50
@@ -44,7 +43,7 @@ def verify_decision(
     data_dir: Annotated[
         Path | None,
         typer.Option(
-            help="Read the log from the embedded store in this directory; no gateway may be using it."
+            help="Read the log from the embedded store in this directory, whose gateway may be running."
         ),
     ] = None,
     log: Annotated[Path | None, typer.Option(help="Read an exported log (JSON lines) or a backup.")] = None,
@@ -120,31 +119,13 @@ class LogSource:
                 return self.log.read_bytes().splitlines()
             except OSError as error:
                 raise GatewayError(f"{self.log} cannot be read: {error.strerror}.") from error
-        if self.redis_url is not None:
-            return asyncio.run(_stored(name, self.redis_url, self.redis_prefix))
-        if self.data_dir is not None:
-            if not self.data_dir.is_dir():
-                raise typer.BadParameter(f"{self.data_dir} is no directory.", param_hint="--data-dir")
-            server = EmbeddedValkey()
-            try:
-                return asyncio.run(_stored(name, server.start(self.data_dir), self.redis_prefix))
-            finally:
-                server.stop()
+        if self.redis_url is not None or self.data_dir is not None:
+            return asyncio.run(self._stored(name))
         return get_lines(self.url or DEFAULT_URL, experiment_path(name, "/log"), self.api_key)
 
-
-async def _stored(name: str, url: str, prefix: str) -> list[bytes]:
-    try:
-        store = PolicyStore(
-            connect(url, prefix=prefix, timeout_seconds=STORE_TIMEOUT_SECONDS),
-            timeout_seconds=STORE_TIMEOUT_SECONDS,
-        )
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--redis-url") from error
-    try:
-        return await ExperimentLog(store).whole(name)
-    finally:
-        await store.aclose()
+    async def _stored(self, name: str) -> list[bytes]:
+        async with opened_store(self.redis_url, self.redis_prefix, self.data_dir) as redis:
+            return await ExperimentLog(PolicyStore(redis, timeout_seconds=PATIENCE_SECONDS)).whole(name)
 
 
 def _print(found: Verification) -> None:
