@@ -57,6 +57,7 @@ class KeptKeys:
         now = self.clock()
         if not self.longest_seconds or not (book.records or book.revoked):
             return
-        if book is not self._kept or now - self._kept_at >= CONFIRM_SECONDS:
+        # A clock that was set back must not leave a file from the future, which nothing would believe.
+        if book is not self._kept or not 0 <= now - self._kept_at < CONFIRM_SECONDS:
             self._kept, self._kept_at = book, now
             self.file.write({"schema": KEPT_KEYS_SCHEMA, "at": now, "keys": asdict(book)})

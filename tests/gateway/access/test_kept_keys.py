@@ -92,6 +92,15 @@ def test_what_was_kept_is_read_again(tmp_path: Path) -> None:
     assert file_of(tmp_path, NOW + 59).read() == BOOK
 
 
+def test_a_clock_that_was_set_back_makes_no_file_of_the_future(tmp_path: Path) -> None:
+    """A replica that restarts without its store would otherwise not believe the file for hours."""
+    kept = file_of(tmp_path)
+    kept.keep(BOOK)
+    kept.clock = lambda: NOW - 7200
+    kept.keep(BOOK)
+    assert file_of(tmp_path, NOW - 7200 + 59).read() == BOOK
+
+
 @pytest.mark.parametrize("secret", [None, "s" * 32])
 def test_a_file_that_is_old_damaged_or_anothers_counts_for_nothing(
     tmp_path: Path, secret: str | None
