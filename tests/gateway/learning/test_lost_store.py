@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -228,6 +229,21 @@ async def test_whatever_is_lost_holds_feedback_until_accepted(
             await becomes(fresh, "up")
         await becomes(gateway, "up")
         assert (await gateway.feed(id=unrated, preferred=0)).json["status"] in {"counted", "duplicate"}
+
+
+async def test_a_store_whose_clock_was_set_back_has_lost_nothing(embedded_url: str, redis: Redis) -> None:
+    """Nor has a server with a slower clock that took over: what replicas saw written stays the latest."""
+    client = connect(embedded_url, timeout_seconds=impatient(5))
+    vitals, history = StoreVitals(client, timeout_seconds=impatient(5)), StoreHistory()
+    history.saw(await vitals.pulse(may_begin=True))
+    before = (time.time() + 3600) * 1e6
+    await redis.hset(Names().identity, "written_at", f"{before:.0f}")
+    for _ in range(3):
+        pulse = await vitals.pulse(may_begin=False)
+        assert history.is_ahead_of(pulse) is None
+        history.saw(pulse)
+    assert pulse.written_at == pytest.approx(before / 1e6)
+    await client.aclose()
 
 
 @dataclass
