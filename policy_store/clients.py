@@ -245,6 +245,7 @@ class GatheringClient(AsyncCoreCommands):
     _is_async_client: Literal[True] = True
 
     def __init__(self, client: ServerClient) -> None:
+        self._event_dispatcher = client._event_dispatcher  # noqa: SLF001 - what the driver's commands need
         self.names = client.names
         self.groups_at_once = client.groups_at_once
         self.suspect = client.suspect

@@ -32,7 +32,8 @@ class Standings:
         Raises:
             StoreUnavailableError: The store cannot be read.
         """
-        names, found = tuple(self._catalogue.current.definitions), {}
+        names = tuple(self._catalogue.current.definitions)
+        found: dict[str, ExperimentStanding | None] = {}
         for start in range(0, len(names), READ_TOGETHER):
             together = names[start : start + READ_TOGETHER]
             standings = await asyncio.gather(*map(self._read, together))

@@ -18,7 +18,7 @@ from gateway.proof.ancestry import LoggedGeneration
 from gateway.proof.log_lines import LOG_SCHEMA, logged_watch, record_from
 from gateway.proof.watched import RecordedWatch, summary
 from policy_store.experiment import Experiment
-from policy_store.log_records import Comparison, LogRecord
+from policy_store.log_records import Comparison, Inherited, LogRecord
 from policy_store.roles import Role
 from policy_store.watch_records import Watch
 
@@ -90,6 +90,7 @@ def read_log(lines: Iterable[bytes | str]) -> RecordedExperiment:
             ) from error
     if not reader.sections:
         raise UnreadableLogError("The log is empty. Export it with GET /v1/experiments/NAME/log.")
+    reader.check_beginnings()
     return reader.read()
 
 
@@ -125,6 +126,20 @@ class _Reader:
             return
         experiment, self._records = Experiment.from_json(orjson.dumps(line["experiment"])), []
         self.sections.append((line["generation"], experiment, self._records))
+
+    def check_beginnings(self) -> None:
+        """Refuse logs whose beginning is elsewhere. Raises UnreadableLogError."""
+        logs = [(f"generation {number}", records) for number, _, records in self.sections]
+        logs += [(f"watch {watch.run}", records) for watch, records in self.watches]
+        for which, records in logs:
+            numbers = (each.number for each in records if isinstance(each, Comparison))
+            inherited = records[0].comparisons if records and isinstance(records[0], Inherited) else 0
+            first = next(numbers, inherited + 1)
+            if first > inherited + 1:
+                raise UnreadableLogError(
+                    f"Comparisons {inherited + 1} to {first - 1} of {which} are missing. The store no longer "
+                    "has them: they are in an archive, which --archive names."
+                )
 
     def read(self) -> RecordedExperiment:
         """The experiment in the lines taken so far."""

@@ -164,7 +164,7 @@ async def test_a_store_that_only_reads_gives_backups_and_takes_nothing(
     place = ("--redis-url", own_server.url)
     assert await run(*words["backup"], *place) == 0
     assert await run("verify", NAME, *place) == 2
-    assert "not decided" in capfd.readouterr().err
+    assert "has no certificate" in capfd.readouterr().err
     assert await run(*words["archive"], *place) == 1
     assert "READONLY" in capfd.readouterr().err
     backup = str(tmp_path / "new.backup")

@@ -24,7 +24,15 @@ from policy_store.view import ExperimentView
 from tests.gateway.building import NAME, catalogue_holder, definition
 
 WARM = 1
-COUNTED = {"comparisons": 7, "incumbent": 0, "delta": 0.05, "policies_ever": 2, "wins": [[0, 1], [5, 0]]}
+COUNTED = {
+    "comparisons": 7,
+    "incumbent": 0,
+    "delta": 0.05,
+    "policies_ever": 2,
+    "wins": [[0, 1], [5, 0]],
+    "epsilon": 0.0,
+    "evidence_nano_nats": [[0, 9], [2, 0]],
+}
 COSTS = AnswerCosts("measured", (0.001, None), (9, 0))
 VOTING = Voting(votes=14, voters=12, largest_share=0.142857)
 

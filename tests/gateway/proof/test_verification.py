@@ -124,7 +124,7 @@ def _turned_outcome(rows: Rows) -> None:
 
 
 def _removed_comparison(rows: Rows) -> None:
-    rows.remove(of_type(rows, "comparison")[0])
+    rows.remove(of_type(rows, "comparison")[1])
 
 
 def _removed_and_renumbered(rows: Rows) -> None:
