@@ -216,7 +216,7 @@ async def test_clear_winner_is_promoted_with_its_certificate(bench: Bench) -> No
     assert view.certificate is not None
     assert view.certificate["champion_name"] == "warm"
     assert view.certificate["config_hash"] == "c0ffee"
-    promoted = (await bench.store.events(NAME))[-1]
+    promoted = (await bench.store.events(NAME))[0]
     assert promoted.kind == "promoted"
     assert promoted.at - PATIENCE_SECONDS < view.certificate["decided_at"] <= promoted.at
 
