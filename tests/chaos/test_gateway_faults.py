@@ -119,7 +119,7 @@ async def test_a_store_of_a_newer_version_ends_the_start_with_one_error(
     served = serve()
     store = EmbeddedValkey()
     redis = connect(store.start(served.folder / "data"))
-    await redis.hset(redis.names.identity, "layout", "99")
+    await redis.hset(redis.names.identity, mapping={"id": "ab" * 16, "epoch": 1, "layout": 99})
     await redis.aclose()
     store.stop()
 
