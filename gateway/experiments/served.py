@@ -21,6 +21,7 @@ _MODEL: Final = b'"model"'
 _FINGERPRINT: Final = b'"system_fingerprint"'
 # Both stand before or after what an answer says, so a long one is not searched through.
 _NEAR: Final = 16_384
+_LONGEST: Final = 256  # of a name; a provider may send anything
 _MOST_KNOWN: Final = 1024
 
 
@@ -42,8 +43,8 @@ class BuildDigests:
         The first half stands for the model and the second for its fingerprint; each is 0 if it is not named.
         """
         named = (
-            _value(text, text.find(_MODEL, 0, _NEAR) + len(_MODEL)),
-            _value(text, text.rfind(_FINGERPRINT, -_NEAR) + len(_FINGERPRINT)),
+            _value(text, _MODEL, text.find(_MODEL, 0, _NEAR)),
+            _value(text, _FINGERPRINT, text.rfind(_FINGERPRINT, -_NEAR)),
         )
         key = self._holder.current.newest
         if key is not self._key or len(self._known) > _MOST_KNOWN:
@@ -59,10 +60,14 @@ class BuildDigests:
         return blake2b(name, digest_size=_MODEL_BYTES, key=self._key, person=b"llmpo build").digest()
 
 
-def _value(text: bytes, place: int) -> bytes:
-    """The string after the name of a field that ends there, up to the first quote; empty if there is none."""
-    start = text.find(b'"', place) + 1
-    return text[start : text.find(b'"', start)] if text[place : start - 1].strip() == b":" else b""
+def _value(text: bytes, name: bytes, place: int) -> bytes:
+    """The string after a name that begins there, up to the first quote; empty if there is none."""
+    if place < 0:
+        return b""
+    start = text.find(b'"', place + len(name)) + 1
+    if text[place + len(name) : start - 1].strip() != b":":
+        return b""
+    return text[start : start + _LONGEST].partition(b'"')[0]
 
 
 def build_words(served: bytes) -> tuple[str, ...]:

@@ -47,6 +47,21 @@ def test_what_an_answer_says_is_not_what_it_names(said: str) -> None:
     assert _digest(early) == _digest({**WHOLE, "choices": [{"message": {"content": said}}]}) == _digest(WHOLE)
 
 
+@pytest.mark.parametrize("length", range(24))
+def test_no_other_field_is_taken_for_one_that_is_missing(length: int) -> None:
+    """Wherever the colon after another name stands, its value names no build."""
+    assert _digest({"i" * length: "said", "object": "chat.completion"}) == UNKNOWN_BUILD
+    assert _digest(b'{"' + b"i" * length + b'":"said"}') == UNKNOWN_BUILD
+
+
+def test_names_that_never_end_take_no_room() -> None:
+    """A provider may send a name of any length, or break off within it."""
+    digests = BuildDigests(_KEYS)
+    digests.of(b'{"model":"' + b"m" * 5_000_000)
+
+    assert [len(model) for model, _ in digests._known] == [256]
+
+
 def test_digests_depend_on_the_key() -> None:
     """Without the gateway's secret nobody can look a model up; another secret gives other digests."""
     holder = SealingKeyHolder(SealingKeys(b"k" * 32))
