@@ -27,15 +27,16 @@ def test_configuration_and_rules_are_valid() -> None:
 
 
 def test_alerts_fire_on_their_fault_only() -> None:
-    """The scenarios of alerts_test.yml hold, and leave out no alert."""
-    scenarios = Path(__file__).with_name("alerts_test.yml")
+    """The scenarios hold, and leave out no alert."""
+    files = [Path(__file__).with_name(name) for name in ("alerts_test.yml", "alerts_of_hours_test.yml")]
 
-    verdict = run("promtool", "test", "rules", str(scenarios))
+    verdict = run("promtool", "test", "rules", *map(str, files))
 
     assert verdict.returncode == 0, verdict.stdout
     tested = {
         test["alertname"]
-        for scenario in yaml.safe_load(scenarios.read_text())["tests"]
+        for file in files
+        for scenario in yaml.safe_load(file.read_text())["tests"]
         for test in scenario["alert_rule_test"]
         if test["exp_alerts"]
     }
