@@ -23,6 +23,7 @@ _FINGERPRINT: Final = b'"system_fingerprint"'
 _NEAR: Final = 16_384
 _LONGEST: Final = 256  # of a name; a provider may send anything
 _MOST_KNOWN: Final = 1024
+_MOST_LATEST: Final = 4
 
 
 class BuildDigests:
@@ -36,22 +37,32 @@ class BuildDigests:
         self._holder = keys
         self._key = b""
         self._known: dict[tuple[bytes, bytes], bytes] = {}
+        # Both fields of the latest answers, and the digest: nearly every answer is like one of these.
+        self._latest: tuple[tuple[bytes, bytes, bytes], ...] = ()
 
     def of(self, text: bytes) -> bytes:
         """The digest of the build that a whole answer, or the beginning of a stream, names.
 
         The first half stands for the model and the second for its fingerprint; each is 0 if it is not named.
         """
-        named = (
-            _value(text, _MODEL, text.find(_MODEL, 0, _NEAR)),
-            _value(text, _FINGERPRINT, text.rfind(_FINGERPRINT, -_NEAR)),
-        )
-        key = self._holder.current.newest
-        if key is not self._key or len(self._known) > _MOST_KNOWN:
-            self._key, self._known = key, {}
+        model, fingerprint = text.find(_MODEL, 0, _NEAR), text.rfind(_FINGERPRINT, -_NEAR)
+        if self._key is not self._holder.current.newest or len(self._known) > _MOST_KNOWN:
+            self._key, self._known, self._latest = self._holder.current.newest, {}, ()
+        for own, mark, digest in self._latest:
+            if text.startswith(own, model) and (
+                text.startswith(mark, fingerprint) if mark else fingerprint < 0
+            ):
+                return digest
+        return self._read(_field(text, _MODEL, model), _field(text, _FINGERPRINT, fingerprint))
+
+    def _read(self, model: bytes, fingerprint: bytes) -> bytes:
+        """The digest for both fields, from their names to the quotes that end their values."""
+        named = _value(model, _MODEL), _value(fingerprint, _FINGERPRINT)
         digest = self._known.get(named)
         if digest is None:
             digest = self._known[named] = b"".join(map(self._digest, named))
+        if named[0] and bool(named[1]) is bool(fingerprint):
+            self._latest = ((model, fingerprint, digest), *self._latest[: _MOST_LATEST - 1])
         return digest
 
     def _digest(self, name: bytes) -> bytes:
@@ -60,14 +71,19 @@ class BuildDigests:
         return blake2b(name, digest_size=_MODEL_BYTES, key=self._key, person=b"llmpo build").digest()
 
 
-def _value(text: bytes, name: bytes, place: int) -> bytes:
-    """The string after a name that begins there, up to the first quote; empty if there is none."""
+def _field(text: bytes, name: bytes, place: int) -> bytes:
+    """A field that begins there, up to the quote that ends its value; its name alone if that is no text."""
     if place < 0:
         return b""
     start = text.find(b'"', place + len(name)) + 1
     if text[place + len(name) : start - 1].strip() != b":":
-        return b""
-    return text[start : start + _LONGEST].partition(b'"')[0]
+        return name
+    value, quote, _ = text[start : start + _LONGEST].partition(b'"')
+    return text[place:start] + value + quote
+
+
+def _value(field: bytes, name: bytes) -> bytes:
+    return field[len(name) :].partition(b'"')[2].removesuffix(b'"')
 
 
 def build_words(served: bytes) -> tuple[str, ...]:

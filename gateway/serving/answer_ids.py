@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from gateway.experiments.response_ids import (
     NOBODY,
     Apart,
@@ -36,10 +34,15 @@ class AnswerIds:
         """
         return self._response_ids.seal(self.made_for(panel, assignment, served), _prefix(panel))
 
-    def served(self, assignment: Assignment, answers: Mapping[int, bytes]) -> bytes:
-        """The builds that served both policies, from their answers or how those begin; 0 without one."""
-        builds = {policy: self._builds.of(answer) for policy, answer in answers.items()}
-        return builds.get(assignment.first, UNKNOWN_BUILD) + builds.get(assignment.second, UNKNOWN_BUILD)
+    def build_of(self, answer: bytes) -> bytes:
+        """The build that served an answer, of which this is all or the beginning."""
+        return self._builds.of(answer)
+
+    def served(self, assignment: Assignment, policy: int, answer: bytes) -> bytes:
+        """The builds that served both policies, from one policy's answer: 0 for the other one."""
+        if policy == assignment.first:
+            return self._builds.of(answer) + UNKNOWN_BUILD
+        return UNKNOWN_BUILD + (self._builds.of(answer) if policy == assignment.second else UNKNOWN_BUILD)
 
     def made_for(self, panel: Panel, assignment: Assignment, served: bytes = b"") -> Assignment:
         """An assignment that holds the API key, the voter and the builds."""

@@ -187,7 +187,7 @@ class Answering:
                 await self._regenerating.complete(turn, "")  # the incumbent's answer is none of the pair's
             return answer
         assignment, noted = single.assignment, self._noted(panel, single.policy, reply)
-        served = self._ids.served(assignment, {single.policy: await beginning(reply)})
+        served = self._ids.served(assignment, single.policy, await beginning(reply))
         response_id = self._ids.of(panel, assignment, served)
         if panel.experiment.missing:
             noted = self._attended(panel, assignment._replace(served=served), noted)
@@ -307,8 +307,8 @@ class Answering:
         panel.exchange.planned = 2
         left, right = duel.shown
         replies = await both(panel.ask(left), panel.ask(right))
-        begun = {left: await beginning(replies[0]), right: await beginning(replies[1])}
-        served = self._ids.served(duel.assignment, begun)
+        builds = [self._ids.build_of(await beginning(reply)) for reply in replies]
+        served = b"".join(builds if duel.assignment.side == 0 else reversed(builds))
         response_id = self._ids.of(panel, duel.assignment, served)
         label = DuelLabel(response_id, panel.experiment.name, int(self._clock()))
         content: bytes | AnswerStream
@@ -350,7 +350,7 @@ class Answering:
             reply = await panel.ask(policy)
         except POLICY_FAILURES as error:
             return await self._fallback(panel, {policy: error})
-        served = self._ids.served(unseen, {policy: await beginning(reply)})
+        served = self._ids.served(unseen, policy, await beginning(reply))
         made_for = self._ids.made_for(panel, unseen, served)
         followed, when_served = self._shadowing.follow(panel, judge, made_for, reply)
         answer = await self._unassigned(panel, policy, followed, {})
