@@ -59,6 +59,12 @@ class Scales:
             return self.score_precision
         return np.asarray(np.eye(policies) / self.score_sd[:, None, None] ** 2)
 
+    def log_determinant(self, policies: int) -> FloatArray:
+        """The logarithm of the precision's determinant in each cell, shape (G,)."""
+        if self.score_precision is not None:
+            return np.asarray(np.linalg.slogdet(self.score_precision)[1])
+        return np.asarray(-2 * policies * np.log(self.score_sd))
+
     @classmethod
     def grid(cls, cells: Sequence[tuple[float, float, float]]) -> Scales:
         """From cells of `score_sd`, `effect_sd` (0 for no pair effects) and how likely each is beforehand.
@@ -112,9 +118,15 @@ class Fit:
     @property
     def logit_variance(self) -> FloatArray:
         """Posterior variance of every pair's logit, shape (R, G, K, K), symmetric."""
-        diagonal = np.einsum("rgii->rgi", self.covariance)
-        spread = diagonal[..., :, None] + diagonal[..., None, :] - 2 * self.covariance
-        return np.asarray(self.effect_variance + self.sharing**2 * np.maximum(spread, 0.0))
+        own = np.einsum("rgii->rgi", self.covariance)
+        spread = -2 * self.covariance
+        spread += own[..., :, None]
+        spread += own[..., None, :]
+        np.maximum(spread, 0.0, out=spread)
+        spread *= self.sharing
+        spread *= self.sharing
+        spread += self.effect_variance
+        return spread
 
     @property
     def mean_scores(self) -> FloatArray:
@@ -195,10 +207,20 @@ def laplacian(weights: FloatArray) -> FloatArray:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Mode:
-    """Where Newton ended: counts (R, 1 or G, K, K), mode, and curvature there."""
+class _Given:
+    """What every step needs: counts (R, 1 or G, K, K), prior precisions (G, K, K) and variances (G, 1, 1)."""
 
-    wins: FloatArray
+    won: FloatArray
+    totals: FloatArray
+    precision: FloatArray
+    effect_variance: FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Mode:
+    """Where Newton ended: the mode, and the curvature there."""
+
+    given: _Given
     scores: FloatArray
     effects: FloatArray
     hessian: FloatArray
@@ -208,43 +230,62 @@ class _Mode:
 def _mode(won: FloatArray, scales: Scales, start: Fit | None) -> _Mode:
     """The posterior mode in each cell, from counts of shape (R, 1 or G, K, K)."""
     runs, policies, cells = won.shape[0], won.shape[2], scales.score_sd.size
+    variance = scales.effect_sd[:, None, None] ** 2
+    given = _Given(won, won + won.swapaxes(2, 3), scales.precision(policies), variance)
     scores = np.zeros((runs, cells, policies)) if start is None else start.scores
     effects = np.zeros((runs, cells, policies, policies)) if start is None else start.effects
-    mode, step = _newton(won, scores, effects, scales)
+    mode, step = _newton(given, scores, effects)
     for _ in range(_MOST_STEPS):
         if step < _STEP_TOLERANCE:
             break
-        mode, step = _newton(won, mode.scores, mode.effects, scales)
+        mode, step = _newton(given, mode.scores, mode.effects)
     return mode
 
 
-def _newton(won: FloatArray, scores: FloatArray, effects: FloatArray, scales: Scales) -> tuple[_Mode, float]:
-    """One Newton step from a point, and its length in logits; curvatures are those at the starting point."""
-    precision = scales.precision(scores.shape[2])
-    effect_variance = (scales.effect_sd**2)[:, None, None]
-    totals = won + won.swapaxes(2, 3)
-    chance = logistic(differences(scores) + effects)
-    gradient = won - totals * chance
-    curvature = totals * chance * (1 - chance)
-    sharing = 1 / (1 + effect_variance * curvature)
+def _newton(given: _Given, scores: FloatArray, effects: FloatArray) -> tuple[_Mode, float]:
+    """One Newton step from a point, and its length in logits; curvatures are those at the starting point.
+
+    Squares of numbers take most of the time, so they are overwritten once they are not needed.
+    """
+    chance = differences(scores)
+    chance += effects
+    chance = logistic(chance)
+    gradient = given.totals * chance
+    curvature = gradient * np.subtract(1.0, chance, out=chance)
+    np.subtract(given.won, gradient, out=gradient)
+    sharing = given.effect_variance * curvature
+    sharing += 1.0
+    np.divide(1.0, sharing, out=sharing)
     shared = curvature * sharing
-    hessian = laplacian(shared) + precision
-    slope = (gradient * sharing + shared * effects).sum(axis=3) - (precision @ scores[..., None])[..., 0]
+    slope = np.einsum("rgij,rgij->rgi", gradient, sharing) + np.einsum("rgij,rgij->rgi", shared, effects)
+    slope -= (given.precision @ scores[..., None])[..., 0]
+    hessian = laplacian(shared)
+    hessian += given.precision
     step = np.linalg.solve(hessian, slope[..., None])[..., 0]
     step = step * (_LONGEST_STEP / np.maximum(np.abs(step).max(axis=2, keepdims=True), _LONGEST_STEP))
-    followed = gradient - curvature * differences(step)
-    effects = effect_variance * sharing * followed + effects * (1 - sharing)
-    return _Mode(won, scores + step, effects, hessian, sharing), float(np.abs(step).max())
+    curvature *= differences(step)
+    gradient -= curvature
+    gradient *= given.effect_variance
+    gradient -= effects
+    gradient *= sharing
+    gradient += effects
+    return _Mode(given, scores + step, gradient, hessian, sharing), float(np.abs(step).max())
 
 
 def _log_evidence(mode: _Mode, scales: Scales) -> FloatArray:
     """Laplace marginal likelihood of each cell up to a constant, shape (R, G)."""
-    logits = differences(mode.scores) + mode.effects
-    log_likelihood = -(mode.wins * np.logaddexp(0.0, -logits)).sum(axis=(2, 3))
-    score_precision, effect_variance = scales.precision(mode.scores.shape[2]), scales.effect_sd**2
-    precision = np.divide(1.0, effect_variance, out=np.zeros_like(effect_variance), where=effect_variance > 0)
-    penalty = (mode.scores * (score_precision @ mode.scores[..., None])[..., 0]).sum(axis=2)
-    penalty += (mode.effects**2).sum(axis=(2, 3)) * precision / 2
-    volume = np.linalg.slogdet(mode.hessian)[1] - np.linalg.slogdet(score_precision)[1]
+    given, squares = mode.given, "rgij,rgij->rg"
+    logits = differences(mode.scores)
+    logits += mode.effects
+    # The logarithm of logistic(l) is min(l, 0) - log(1 + exp(-|l|)), whose second part both orders share.
+    log_likelihood = np.einsum(squares, given.won, np.minimum(logits, 0.0))
+    np.exp(np.negative(np.abs(logits, out=logits), out=logits), out=logits)
+    logits += 1.0
+    log_likelihood -= np.einsum(squares, given.totals, np.log(logits, out=logits)) / 2
+    variance = given.effect_variance[:, 0, 0]
+    precision = np.divide(1.0, variance, out=np.zeros_like(variance), where=variance > 0)
+    penalty = (mode.scores * (given.precision @ mode.scores[..., None])[..., 0]).sum(axis=2)
+    penalty += np.einsum(squares, mode.effects, mode.effects) * precision / 2
+    volume = np.linalg.slogdet(mode.hessian)[1] - scales.log_determinant(mode.scores.shape[2])
     volume -= np.log(mode.sharing).sum(axis=(2, 3)) / 2
     return np.asarray(log_likelihood - 0.5 * (penalty + volume))

@@ -40,9 +40,9 @@ def pair_distribution(
         DesignError: If there is no draw.
     """
     whole_number(draws, "draws", 1)
-    drawn = sampler.pairs(situation, draws, rng)[0]
-    pairs, counts = np.unique(np.sort(drawn, axis=1), axis=0, return_counts=True)
-    return pairs, counts / counts.sum()
+    low, high = np.sort(sampler.pairs(situation, draws, rng)[0], axis=1).T
+    numbers, counts = np.unique(low * situation.policies + high, return_counts=True)
+    return np.stack(np.divmod(numbers, situation.policies), axis=1), counts / counts.sum()
 
 
 def from_shares(shares: FloatArray) -> tuple[IntArray, FloatArray]:

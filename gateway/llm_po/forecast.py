@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import reduce
 from typing import Final
 
 import numpy as np
@@ -23,6 +24,9 @@ _NODE_WEIGHTS: Final = _RAW_WEIGHTS / _RAW_WEIGHTS.sum()
 
 _LEAST_VARIANCE: Final = 1e-12
 _LEAST_CHANCE: Final = 1e-15
+_LEAST_WEIGHT: Final = 1e-12
+"""Cells less likely than this are left out of means, which they could not change visibly."""
+
 _LOGISTIC_SCALE: Final = 1.702
 """The normal distribution function of x is about the logistic of so many x."""
 _SHARED_SPREAD: Final = math.sqrt(1 + math.pi / 8 * _LOGISTIC_SCALE**2)
@@ -126,12 +130,17 @@ def _normal_tail(cut: FloatArray) -> tuple[FloatArray, FloatArray]:
     """
     size = np.abs(cut) / math.sqrt(2)
     t = 1 / (1 + 0.5 * size)
-    scaled = np.log(0.5 * t) + np.polyval(
-        _ERFC, t
-    )  # the tail's logarithm is this less the square of the size
-    tail = np.exp(scaled - size**2)
-    log_below = np.where(cut < 0, scaled - size**2, np.log1p(-tail))
-    return log_below, np.exp(-(size**2) - math.log(math.sqrt(2 * math.pi)) - log_below)
+    log_tail = np.full_like(t, _ERFC[0])
+    for coefficient in _ERFC[1:]:
+        log_tail *= t
+        log_tail += coefficient
+    log_tail += np.log(0.5 * t)
+    size *= size
+    log_tail -= size
+    log_below = np.where(cut < 0, log_tail, np.log1p(-np.exp(log_tail)))
+    size += math.log(math.sqrt(2 * math.pi))
+    size += log_below
+    return log_below, np.exp(-size)
 
 
 def chance_preferred(fit: Fit, policy: int, epsilon: float = 0.0) -> FloatArray:
@@ -157,9 +166,10 @@ def expected_information(fit: Fit, threshold: float, power: int = 1) -> FloatArr
     """
     checked_epsilon(threshold - 0.5)
     whole_number(power, "power", 1)
-    logits, deviation = fit.logits, np.sqrt(fit.logit_variance)
-    expected = np.zeros_like(deviation[:, 0])
+    likely = (fit.weights > _LEAST_WEIGHT).any(axis=0)
+    logits, deviation = fit.logits[:, likely], np.sqrt(fit.logit_variance[:, likely])
+    expected = np.zeros_like(deviation)
     for node, weight in zip(_NODES, _NODE_WEIGHTS, strict=True):
-        information = information_below(logits + node * deviation, threshold) ** power
-        expected += weight * np.einsum("rg,rgij->rij", fit.weights, information)
-    return expected
+        information = information_below(logits + node * deviation, threshold)
+        expected += weight * reduce(np.multiply, [information] * power)
+    return np.asarray(np.einsum("rg,rgij->rij", fit.weights[:, likely], expected))

@@ -16,6 +16,7 @@ from typing import Final, Protocol, assert_never
 import numpy as np
 
 from gateway.llm_po.bradley_terry import DEFAULT_SCALES, Fit, Scales, fit
+from gateway.llm_po.cheapest import SMALLEST_NO_WORSE_PACE, cheapest_to_certify
 from gateway.llm_po.checks import counted
 from gateway.llm_po.draws import PairDraws, draw_pairs, information_below
 from gateway.llm_po.errors import TallyError
@@ -29,7 +30,6 @@ from gateway.llm_po.wins import BoolArray, FloatArray, IntArray
 SMALLEST_PACE: Final = 0.001
 """Nats per comparison: the least information assumed of a challenger; it limits the comparisons it gets."""
 
-_SMALLEST_NO_WORSE_PACE: Final = 1e-4
 _TINY: Final = 1e-12
 
 _CURIOSITY: Final = 3
@@ -140,7 +140,7 @@ def _winner_pairs(situation: Situation, draws: int, rng: np.random.Generator) ->
     with probability proportional to the comparisons it still needs.
     """
     fitted = situation.fit
-    worst = draw_pairs(fitted, draws, rng).logits(of_itself=np.inf).min(axis=3)
+    worst = draw_pairs(fitted, draws, rng).worst
     surviving = ~situation.eliminated[:, None, :]
     leaders = np.where(surviving, worst, -np.inf).argmax(axis=2)
     row_totals = situation.row_nats[:, None, :]
@@ -194,13 +194,8 @@ def _no_worse_than_best_pairs(situation: Situation, draws: int, rng: np.random.G
     drawn = draw_pairs(fitted, draws, rng)
     elsewhere = _promise(fitted, 0.5, situation.prices)
     clearest = elsewhere.argmax(axis=2)
-    by_clearest = np.take_along_axis(drawn.information(0.5), clearest[:, None, :, None], axis=3)
-    pace = np.maximum(drawn.information(threshold), by_clearest)
-    work = situation.needed_against_rivals[:, None] / np.maximum(pace, _SMALLEST_NO_WORSE_PACE)
-    certified = (work * situation.prices[:, None]).sum(axis=2).argmin(axis=2)
-    columns = np.take_along_axis(work, certified[..., None, None], axis=3)[..., 0] + _TINY
-    np.put_along_axis(columns, certified[..., None], 0.0, axis=2)
-    rivals = _categorical(columns, rng)
+    by_clearest = information_below(drawn.against(clearest), 0.5)
+    certified, rivals = _certified_and_rivals(situation, drawn, by_clearest, rng)
     runs = np.arange(situation.wins.shape[0])[:, None]
     direct = _promise(fitted, threshold, situation.prices)[runs, rivals, certified]
     opponents = clearest[runs, rivals]
@@ -231,36 +226,55 @@ def _no_worse_than_any_pairs(situation: Situation, draws: int, rng: np.random.Ge
     In a draw in which every policy is beaten by more than epsilon nothing can be certified. Such a draw
     serves to show that, so that cyclic preferences end as no winner instead of using up the budget.
     """
-    design = situation.design
     drawn = draw_pairs(situation.fit, draws, rng)
-    pace = drawn.information(0.5 + design.epsilon)
-    work = situation.needed_against_rivals[:, None] / np.maximum(pace, _SMALLEST_NO_WORSE_PACE)
-    certified = (work * situation.prices[:, None]).sum(axis=2).argmin(axis=2)
-    columns = np.take_along_axis(work, certified[..., None, None], axis=3)[..., 0] + _TINY
-    np.put_along_axis(columns, certified[..., None], 0.0, axis=2)
-    pairs = np.stack([_categorical(columns, rng), certified], axis=2)
-    return _or_beaten(pairs, situation, drawn, rng)
+    nowhere_else = np.zeros((*drawn.upper.shape[:2], situation.policies))
+    certified, rivals = _certified_and_rivals(situation, drawn, nowhere_else, rng)
+    return _or_beaten(np.stack([rivals, certified], axis=2), situation, drawn, rng)
+
+
+def _certified_and_rivals(
+    situation: Situation, drawn: PairDraws, elsewhere: FloatArray, rng: np.random.Generator
+) -> tuple[IntArray, IntArray]:
+    """The policy that is cheapest to certify in each draw, and a rival drawn by its remaining work."""
+    needed, threshold = situation.needed_against_rivals, 0.5 + situation.design.epsilon
+    certified, work = cheapest_to_certify(drawn, needed, situation.prices, threshold, elsewhere)
+    work += _TINY
+    np.put_along_axis(work, certified[..., None], 0.0, axis=2)
+    return certified, _categorical(work, rng)
 
 
 def _or_beaten(pairs: IntArray, situation: Situation, drawn: PairDraws, rng: np.random.Generator) -> IntArray:
     """The pairs; in draws in which every policy is beaten by more than epsilon, those that show it."""
-    logits = drawn.logits()
     threshold = 0.5 + situation.design.epsilon
-    is_cyclic = logits.max(axis=2).min(axis=2, keepdims=True) >= math.log(threshold / (1 - threshold))
-    return np.where(is_cyclic, _beaten_pairs(situation, logits, rng), pairs)
+    is_cyclic = drawn.worst.max(axis=2) <= -math.log(threshold / (1 - threshold))
+    if is_cyclic.any():
+        pairs[is_cyclic] = _beaten_pairs(situation, drawn, np.nonzero(is_cyclic), rng)
+    return pairs
 
 
-def _beaten_pairs(situation: Situation, logits: FloatArray, rng: np.random.Generator) -> IntArray:
-    """Policies not yet shown to be beaten, each with the rival that beats it most in a draw."""
+def _beaten_pairs(
+    situation: Situation, drawn: PairDraws, places: tuple[IntArray, ...], rng: np.random.Generator
+) -> IntArray:
+    """Policies not yet shown to be beaten, each with the rival that beats it most in one of some draws.
+
+    Args:
+        situation: The runs.
+        drawn: Their draws.
+        places: The runs of N draws and their numbers.
+        rng: Source of randomness.
+
+    Returns:
+        Shape (N, 2).
+    """
     design = situation.design
     shown, bound = beaten_nats(situation.wins, design), 0.5 - design.epsilon
     if design.assumes_winner:
         shown, bound = against_best(situation.evidence, situation.at_half, situation.debts) / NANO, 0.5
-    needed = np.maximum(design.no_winner_nats - shown[:, None, :], 0.0) + _TINY
-    pace = information_below(logits.min(axis=3), bound)
-    beaten = _categorical(needed / np.maximum(pace, _SMALLEST_NO_WORSE_PACE), rng)
-    rivals = np.take_along_axis(logits.argmin(axis=3), beaten[..., None], axis=2)[..., 0]
-    return np.stack([beaten, rivals], axis=2)
+    runs, draws = places
+    needed = np.maximum(design.no_winner_nats - shown[runs], 0.0) + _TINY
+    pace = np.maximum(information_below(drawn.worst[runs, draws], bound), SMALLEST_NO_WORSE_PACE)
+    beaten = _categorical(needed / pace, rng)
+    return np.stack([beaten, drawn.of_rivals(runs, draws, beaten).argmax(axis=1)], axis=1)
 
 
 def _categorical(weights: FloatArray, rng: np.random.Generator) -> IntArray:

@@ -251,20 +251,19 @@ def beaten_nats(wins: IntArray, design: Design) -> FloatArray:
     """
     wins = counted(wins, design.policies)
     bound = 0.5 - design.epsilon
-    alternatives = bound * _ALTERNATIVES
-    won = wins[..., None].astype(np.float64)
-    lost = won.swapaxes(-2, -3)
-    ratios = won * np.log(alternatives / bound) + lost * np.log((1 - alternatives) / (1 - bound))
-    mixed = _log_mean(ratios)
+    alternatives = np.expand_dims(bound * _ALTERNATIVES, tuple(range(1, wins.ndim + 1)))
+    ratios = wins.astype(np.float64) * np.log(alternatives / bound)
+    ratios += wins.swapaxes(-1, -2) * np.log((1 - alternatives) / (1 - bound))
+    mixed = _log_mean(ratios, axis=0)
     everyone = np.arange(wins.shape[-1])
     mixed[..., everyone, everyone] = -np.inf
-    return np.asarray(_log_mean(mixed) + math.log(wins.shape[-1] / (design.ever - 1)))
+    return np.asarray(_log_mean(mixed, axis=-1) + math.log(wins.shape[-1] / (design.ever - 1)))
 
 
-def _log_mean(logs: FloatArray) -> FloatArray:
-    """Logarithm of the mean along the last axis."""
-    top = logs.max(axis=-1, keepdims=True)
-    return np.asarray(np.log(np.exp(logs - top).mean(axis=-1)) + top[..., 0])
+def _log_mean(logs: FloatArray, axis: int) -> FloatArray:
+    """Logarithm of the mean along an axis."""
+    top = logs.max(axis=axis)
+    return np.asarray(np.log(np.exp(logs - np.expand_dims(top, axis)).mean(axis=axis)) + top)
 
 
 def qualified(tally: Tally, design: Design) -> BoolArray:

@@ -9,31 +9,43 @@ from gateway.llm_po.bradley_terry import fit, logistic
 from gateway.llm_po.draws import draw_pairs, information_below
 from gateway.llm_po.unstructured import bernoulli_kl
 
-WINS = np.array([[[0, 9, 4], [3, 0, 7], [2, 1, 0]]])
+WINS = np.array([[[0, 9, 4], [3, 0, 7], [2, 1, 0]], [[0, 1, 0], [2, 0, 5], [90, 0, 0]]])
 
 
 def test_both_orders_of_a_pair_come_from_one_draw() -> None:
-    """Logits are antisymmetric, and the diagonal holds the value asked for."""
+    """Logits are antisymmetric, and read off the pairs in the order of their policies."""
     drawn = draw_pairs(fit(WINS), 5, np.random.default_rng(0))
 
-    logits = drawn.logits(of_itself=np.inf)
-    off_diagonal = ~np.eye(3, dtype=np.bool_)
+    logits = drawn.logits()
 
-    assert np.array_equal(logits[..., off_diagonal], -logits.swapaxes(2, 3)[..., off_diagonal])
-    assert np.array_equal(logits[0, :, 0, 1:], drawn.upper[0, :, :2])
-    assert np.isposinf(np.einsum("rmii->rmi", logits)).all()
+    assert np.array_equal(logits, -logits.swapaxes(2, 3))
+    assert np.array_equal(logits[:, :, 0, 1:], drawn.upper[:, :, :2])
+    assert np.array_equal(logits[:, :, 1, 2], drawn.upper[:, :, 2])
 
 
-@pytest.mark.parametrize("threshold", [0.5, 0.52, 0.6])
-def test_information_is_the_divergence_of_the_drawn_chance_where_it_is_below(threshold: float) -> None:
-    """The shorter formula agrees with the definition, in both orders of every pair."""
-    drawn = draw_pairs(fit(WINS), 200, np.random.default_rng(0))
+def test_what_is_read_from_the_pairs_is_what_the_squares_hold() -> None:
+    """The worst logit of each policy, its logit against one rival, and those of all rivals against it."""
+    drawn = draw_pairs(fit(WINS), 6, np.random.default_rng(0))
+    logits, everyone = drawn.logits(), np.arange(3)
+    apart = np.where(np.eye(3, dtype=np.bool_), np.inf, logits)
+    rivals = np.array([[1, 2, 0], [2, 0, 1]])
+    runs, draws, policies = np.array([0, 1, 1]), np.array([5, 0, 3]), np.array([2, 0, 1])
 
-    chance = logistic(drawn.logits())
+    assert np.array_equal(drawn.worst, apart.min(axis=3))
+    assert np.array_equal(drawn.against(rivals)[0], logits[0][:, everyone, rivals[0]])
+    assert np.array_equal(drawn.against(rivals)[1], logits[1][:, everyone, rivals[1]])
+    assert np.array_equal(drawn.of_rivals(runs, draws, policies), logits[runs, draws, :, policies])
+
+
+@pytest.mark.parametrize("threshold", [0.48, 0.5, 0.52, 0.6])
+def test_information_is_the_divergence_of_the_chance_where_it_is_below(threshold: float) -> None:
+    """The shorter formula agrees with the definition."""
+    logits = draw_pairs(fit(WINS), 200, np.random.default_rng(0)).upper
+
+    chance = logistic(logits)
     defined = np.where(chance < threshold, bernoulli_kl(chance, threshold), 0.0)
-    np.einsum("rmii->rmi", defined)[...] = 0.0
 
-    assert drawn.information(threshold) == pytest.approx(defined, abs=1e-12)
+    assert information_below(logits, threshold) == pytest.approx(defined, abs=1e-12)
 
 
 def test_information_of_extreme_logits_is_finite() -> None:
