@@ -143,7 +143,11 @@ class LitellmUpstream(Upstream):
     async def aclose(self) -> None:
         await self._former.aclose()
         if self._library is not None:
-            await self._library.root.close_litellm_async_clients()
+            root = self._library.root
+            await root.close_litellm_async_clients()
+            # Streams in Anthropic's format have one that litellm keeps even when `keep` empties its cache.
+            if (client := vars(root).get("module_level_aclient")) is not None:
+                await client.close()
 
     async def _import(self) -> Library:
         async with self._importing:

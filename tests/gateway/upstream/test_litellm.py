@@ -394,6 +394,20 @@ async def test_clients_of_former_targets_are_let_go_and_streams_end_on_them(prov
     await upstream.aclose()
 
 
+async def test_closing_leaves_no_client_open(provider: FakeUpstream) -> None:
+    """This includes the client that litellm keeps beside its cache, for streams in Anthropic's format."""
+    for _ in range(2):  # at first it is in the cache as well
+        upstream = LitellmUpstream(Timeouts())
+        stream = await upstream.stream(request(provider, stream=True))
+        await read_all(stream)
+        await stream.aclose()
+        client = upstream._library.root.module_level_aclient.client
+        assert not client.is_closed
+        upstream.keep({})
+        await upstream.aclose()
+        assert client.is_closed
+
+
 async def test_former_clients_are_closed_when_no_request_can_be_under_way() -> None:
     """Each client is closed after its own time, and all at the end; a failure to close one stops no other."""
     closed: list[str] = []
