@@ -37,6 +37,10 @@ row as generations, and keys like theirs.
     llmpo:{NAME}:maker:DIGEST             the policy that made part of an answer       as long as asked for
     llmpo:{NAME}:turn:DIGEST              hash: a question that may be asked again     as long as asked for
     llmpo:{NAME}:continued:DIGEST         an answer that the next request may name     as long as asked for
+    llmpo:{NAME}:heard:DIGEST             an answer that a conversation may go on from as long as asked for
+    llmpo:{NAME}:GENERATION:noticed:DIGEST hash: what was found and said of an answer  a little longer
+    llmpo:{NAME}:GENERATION:rated         sorted set: rated answers by when they count a day after that
+    llmpo:{NAME}:GENERATION:ratings       hash: ratings by what was found              for ever
     llmpo:{NAME}:archived                 hash: how far each log is archived           for ever
     llmpo:{NAME}:restore:ID:...           what a restore is about to put in force      an hour
     llmpo:{api-keys}:records              hash: API keys made at run time, by hash     for ever
@@ -269,6 +273,10 @@ class ExperimentKeys:
         """What the provider calls an answer, and which question it answered."""
         return f"{self.prefix}:continued:{digest}"
 
+    def heard(self, digest: str) -> str:
+        """An answer that the next request of a conversation may go on from."""
+        return f"{self.prefix}:heard:{digest}"
+
     def named(self, suffix: str) -> str:
         """The key that ends like this."""
         return f"{self.prefix}:{suffix}"
@@ -341,6 +349,20 @@ class GenerationKeys:
     def metric(self, digest: str) -> str:
         """The number that was posted about an answer."""
         return f"{self.prefix}:metric:{digest}"
+
+    def noticed(self, digest: str) -> str:
+        """What was found of an answer, and how a user rated it."""
+        return f"{self.prefix}:noticed:{digest}"
+
+    @property
+    def rated(self) -> str:
+        """Sorted set of rated answers, by when it is known what is found of them."""
+        return f"{self.prefix}:rated"
+
+    @property
+    def ratings(self) -> str:
+        """Hash of the numbers of ratings, by what was found of the answers."""
+        return f"{self.prefix}:ratings"
 
     def queue(self, first: int, second: int, side: int) -> str:
         """Outcomes of one side of a pair that wait for the other side."""

@@ -24,6 +24,7 @@ class Precedence(StrEnum):
 
     FIRST = "first"  # the first one stands
     REPLACE = "replace"  # a later one takes the place of an earlier one, of which nothing was made yet
+    FOUND = "found"  # the first one stands, and it takes the place of what counts only without a report
     MISSING = "missing"  # it counts only if the unit reports nothing
 
 

@@ -17,6 +17,7 @@ from policy_store.counts import Counts
 from policy_store.decisions import DecisionStore
 from policy_store.errors import UnknownExperimentError
 from policy_store.experiment import Experiment
+from policy_store.found_signals import FoundSignalStore
 from policy_store.guards import GuardStore
 from policy_store.judging import JudgeStore
 from policy_store.last_looks import commitment_to
@@ -44,6 +45,7 @@ class PolicyStore(
     LogStore,
     UsageStore,
     TrialStore,
+    FoundSignalStore,
 ):
     """Policies, experiments and their evidence in Redis or Valkey.
 

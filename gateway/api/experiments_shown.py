@@ -10,7 +10,7 @@ from gateway.api.guardrails_shown import GuardrailShown
 from gateway.api.judges_shown import JudgeShown
 from gateway.api.policies_shown import AnswerCostsShown, EvidenceOfPolicy, GainShown, PolicyShown
 from gateway.api.promotions_shown import StageShown, WatchShown
-from gateway.api.sources_shown import BuildsShown, SourceShown
+from gateway.api.sources_shown import BuildsShown, SignalShown, SourceShown
 from gateway.experiments.builds import changed_builds
 from gateway.experiments.happenings import told
 from gateway.experiments.policy_content import descriptions
@@ -133,6 +133,9 @@ class ExperimentDetail(ExperimentSummary):
     sources: list[SourceShown] = Field(
         default=[], description="What informs forecasts without being evidence."
     )
+    signals: list[SignalShown] = Field(
+        default=[], description="Signals that the gateway finds, beside users' ratings of the same answers."
+    )
     events: list[EventShown] = Field(description="The latest events, newest last.")
     by_hand: EventShown | None = Field(
         description="Who made the move to the present state, and why; null if no person did."
@@ -213,6 +216,7 @@ class ExperimentDetail(ExperimentSummary):
             certificate=view.certificate,
             comparisons_by_source=dict(sorted(counts.by_source.items())),
             sources=list(map(SourceShown.of, reading.sources)),
+            signals=list(map(SignalShown.of, reading.signals)),
             events=EventShown.latest(reading, _MOST_EVENTS),
             by_hand=EventShown.by_hand(reading),
             may=verbs_from(view),
@@ -277,6 +281,7 @@ def _warnings(live: LiveExperiment, reading: ExperimentProgress) -> list[str]:
             f"(p = {plan.proposal.fit_p_value:.2g}). Add interactions, or use space: unstructured."
         )
     warnings += changed_builds(reading.counts, reading.view.experiment.policies)
+    warnings += [each.sentence() for each in reading.signals if each.is_below_chance]
     # A hold is to be looked at if there are enough comparisons; unlike replicas and reports at any time.
     has_enough = reading.counts.comparisons >= reading.view.experiment.min_comparisons
     balance = reading.balance

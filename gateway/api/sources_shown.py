@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from pydantic import BaseModel, Field
 
+from gateway.experiments.found_signals import SignalAgreement
 from gateway.experiments.source_standing import SourceStanding
 from policy_store.counts import Counts
 
@@ -57,3 +58,24 @@ class BuildsShown(BaseModel):
     def each(cls, counts: Counts, policies: Sequence[str]) -> list[BuildsShown]:
         """Those of every policy whose provider named any."""
         return [cls(policy=policies[policy], **asdict(served)) for policy, served in counts.builds.items()]
+
+
+class SignalShown(BaseModel):
+    """A signal that the gateway finds, beside users' ratings of the same answers."""
+
+    signal: str = Field(description="`continued`, `reasked`, `corrected` or `abandoned`.")
+    weight: float = Field(description="Its weight; above 0 it speaks for an answer, below 0 against it.")
+    rated: int = Field(description="Answers of which it was found and that a user rated good or bad.")
+    agreed: int = Field(description="How many of these ratings have the sign of the weight.")
+    low: float = Field(description="Lower end of a 95 % interval of that share.")
+    high: float = Field(description="Upper end of it.")
+    chance: float | None = Field(
+        description="The share of all rated answers with such a rating, which a signal that knows nothing "
+        "agrees with; null without ratings."
+    )
+    below_chance: bool = Field(description="Whether the whole interval is below chance.")
+
+    @classmethod
+    def of(cls, agreement: SignalAgreement) -> SignalShown:
+        """One signal."""
+        return cls(**asdict(agreement), below_chance=agreement.is_below_chance)

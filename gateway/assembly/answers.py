@@ -9,6 +9,7 @@ from gateway.experiments.response_ids import ResponseIds
 from gateway.experiments.sealing_key import SealingKeyHolder
 from gateway.experiments.snapshot import LiveExperiment, SnapshotHolder
 from gateway.judging.queue import JudgeQueue
+from gateway.learning.found_signals import FoundSignals
 from gateway.learning.kept_answers import KeptAnswers
 from gateway.learning.missing_outcomes import MissingOutcomes
 from gateway.learning.recording import ReportRecorder
@@ -16,8 +17,10 @@ from gateway.serving.answer_notes import AnswerNotes
 from gateway.serving.answering import Answering
 from gateway.serving.attempts import Attempts
 from gateway.serving.continuing import Continuing
+from gateway.serving.conversations import Conversations
 from gateway.serving.ejection import EjectionBook
 from gateway.serving.exchange import Gauge
+from gateway.serving.finding import Finding
 from gateway.serving.makers import Makers
 from gateway.serving.regenerating import Regenerating
 from gateway.serving.shadowing import Shadowing
@@ -78,19 +81,31 @@ async def open_answering(
     missing = MissingOutcomes(recorder)
     base.resources.push_async_callback(missing.write)
     await base.run("missing outcomes", missing.run)
+    findings = FoundSignals(
+        store=base.store,
+        recorder=recorder,
+        note_abandoned=missing.note,
+        response_ids=response_ids,
+        snapshots=snapshots,
+        hooks=base.hooks,
+        breaker=base.breaker,
+    )
     return Answering(
         attempts=attempts,
         response_ids=response_ids,
         sticky=Sticky(conversations, keys, base.hooks, base.breaker),
-        continuing=Continuing(turns, keys, base.breaker),
-        regenerating=Regenerating(
-            store=turns,
-            keys=keys,
-            response_ids=response_ids,
-            report=KeptAnswers(recorder, response_ids, snapshots, base.hooks).count,
-            hooks=base.hooks,
-            breaker=base.breaker,
-            draws=base.rng,
+        conversations=Conversations(
+            Regenerating(
+                store=turns,
+                keys=keys,
+                response_ids=response_ids,
+                report=KeptAnswers(recorder, response_ids, snapshots, base.hooks).count,
+                hooks=base.hooks,
+                breaker=base.breaker,
+                draws=base.rng,
+            ),
+            Finding(base.store, keys, findings, base.breaker),
+            Continuing(turns, keys, base.breaker),
         ),
         makers=makers,
         shadowing=Shadowing(judges.offer, base.hooks),

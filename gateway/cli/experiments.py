@@ -91,7 +91,7 @@ def show_experiment(
     if "claim" in answer and (answer["certificate"] or {}).get("outcome") != BY_HAND:
         console.print(Text(shown.promise()))
     warnings = (f"Warning: {warning}" for warning in answer.get("warnings", []))  # earlier versions: none
-    told = (shown.gains(), shown.judged(), shown.sources(), shown.staged(), shown.watched())
+    told = (shown.gains(), shown.judged(), shown.sources(), shown.signals(), shown.staged(), shown.watched())
     for line in chain(warnings, *told):
         console.print(Text(line))
     console.print(shown.evidence())
@@ -228,6 +228,20 @@ class ShownExperiment:
                     f"; agrees with people about {source['agreed']} of {source['pairs']} pairs ({between})"
                 )
             yield f"{text}."
+
+    def signals(self) -> Iterator[str]:
+        """Whether users say what found signals say; gateways of earlier versions find none."""
+        for signal in self._answer.get("signals", []):
+            text = f"Found in conversations: {signal['signal']} (weight {signal['weight']:g})"
+            if not signal["rated"]:
+                yield f"{text}; users rated no such answer yet."
+                continue
+            word = "good" if signal["weight"] > 0 else "bad"
+            between = f"{signal['low']:.0%} to {signal['high']:.0%}"
+            yield (
+                f"{text}; users rated {signal['rated']:,} such answers, {signal['agreed']:,} of them {word} "
+                f"(95 % interval {between}, by chance {signal['chance']:.0%})."
+            )
 
     def evidence(self) -> Table:
         """A bar for each policy, up to the line."""

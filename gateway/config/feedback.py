@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
+from gateway.config.found_signals import FoundSignal, FoundSpec
 from gateway.config.section import Section
 from gateway.config.values import Duration, Name, fault
 from policy_store.roles import Role
@@ -41,11 +42,16 @@ class SignalSpec(Section):
         "a `hold`.",
     )
 
+    found: bool = Field(
+        default=False,
+        description="Whether the gateway finds the signal itself, in the conversation that is sent back: "
+        "`continued`, `reasked`, `corrected`, `abandoned`. It then needs a `hold`.",
+    )
     role: Literal["explicit", "implicit"] | None = Field(
         default=None,
         description="Whether users say it of the answer (`explicit`) or do something that may show it "
-        "(`implicit`), for `promote_on`. Unless given, copied, edited, regenerated and abandoned are "
-        "implicit, and all others explicit.",
+        "(`implicit`), for `promote_on`. Unless given, copied, edited, regenerated, abandoned and what is "
+        "`found` are implicit, and all others explicit.",
     )
     scale: Annotated[list[float], Field(min_length=2, max_length=2)] | None = Field(
         default=None,
@@ -58,6 +64,13 @@ class SignalSpec(Section):
     def _weight_alone(cls, value: Any) -> Any:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         return {"weight": value} if is_number else value
+
+    @property
+    def meaning(self) -> object:
+        """What fixes the meaning of its outcomes: its weight, and what else is declared of it."""
+        more: dict[str, object] = {} if self.scale is None else {"scale": self.scale}
+        more |= {"found": True} if self.found else {}
+        return {"weight": self.weight, **more} if more else self.weight
 
     @field_validator("scale")
     @classmethod
@@ -85,6 +98,7 @@ _SIGNAL_SCHEMA: Final = {
             "properties": {
                 "weight": _WEIGHT_SCHEMA,
                 "late": {"type": "boolean"},
+                "found": {"type": "boolean"},
                 "role": {"enum": ["explicit", "implicit", None]},
                 "scale": {
                     "type": ["array", "null"],
@@ -257,13 +271,23 @@ class FeedbackSpec(Section):
         default_factory=RegenerateSpec,
         description="What asking again is, and which answer counts as kept (`regenerate`).",
     )
+    found: FoundSpec = Field(
+        default_factory=FoundSpec,
+        description="What counts as the same question, and as an edited answer (signals with `found`).",
+    )
 
     def role_of(self, signal: str) -> Role:
         """The role of a declared signal."""
         declared = self.signals[signal].role
         if declared is not None:
             return Role(declared)
-        return Role.IMPLICIT if signal in IMPLICIT_SIGNALS else Role.EXPLICIT
+        is_implicit = signal in IMPLICIT_SIGNALS or self.signals[signal].found
+        return Role.IMPLICIT if is_implicit else Role.EXPLICIT
+
+    @property
+    def found_signals(self) -> frozenset[FoundSignal]:
+        """The signals that the gateway finds itself."""
+        return frozenset(FoundSignal(name) for name, signal in self.signals.items() if signal.found)
 
     @property
     def missing_rules(self) -> dict[Missing, Literal["loss", "tie"]]:
@@ -308,11 +332,41 @@ class FeedbackSpec(Section):
                 f"The signal {graded[0]!r} is true or false, and has a `scale`.",
                 "Leave the scale out, or give grades a signal of their own, such as `stars`.",
             )
-        late = [name for name, signal in self.signals.items() if signal.late or name in LATE_SIGNALS]
+        late = [
+            name
+            for name, signal in self.signals.items()
+            if signal.late or name in LATE_SIGNALS or signal.found
+        ]
         if late and self.hold is None:
             raise fault(
                 f"The signal {late[0]!r} comes late because of what it says, and there is no `hold`.",
                 "Give a `hold` as long as it takes until the signal is known, such as `hold: 6h`, or leave "
                 "the signal out.",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_found(self) -> Self:
+        known, named = ", ".join(FoundSignal), [name for name, signal in self.signals.items() if signal.found]
+        for name in named:
+            if name not in set(FoundSignal):
+                raise fault(
+                    f"The signal {name!r} is none that the gateway finds.",
+                    f"It finds {known}: use one of them.",
+                )
+            if self.signals[name].scale or self.signals[name].role == "explicit":
+                raise fault(
+                    f"The signal {name!r} is found by the gateway: it has no grades, and no user says it.",
+                    "Leave its `scale` and `role` out.",
+                )
+        if FoundSignal.ABANDONED in named and FoundSignal.CONTINUED not in named:
+            raise fault(
+                "Answers are found `abandoned` by what else is not found, and `continued` is not.",
+                "List `continued` as well, such as `continued: {weight: 0.25, found: true}`.",
+            )
+        if FoundSignal.ABANDONED in named and Missing.NO_FEEDBACK in self.missing_rules:
+            raise fault(
+                "An answer without feedback is found `abandoned`, and `missing.no_feedback` counts, too.",
+                "Use one of them.",
             )
         return self

@@ -110,10 +110,12 @@ class Way:
         if feedback.missing_rules and (promote_on is None or Role.IMPLICIT in promote_on):
             rules["missing"] = feedback.missing_rules
         weights = {
-            name: signal.weight if signal.scale is None else {"weight": signal.weight, "scale": signal.scale}
+            name: signal.meaning
             for name, signal in feedback.signals.items()
             if promote_on is None or feedback.role_of(name) in promote_on
         }
+        if feedback.found_signals & weights.keys():
+            rules["found"] = feedback.found.model_dump()
         return {"signals": weights, "tie_margin": feedback.tie_margin, **rules}
 
     def source(self, signal: str | None) -> str:

@@ -12,6 +12,7 @@ from gateway.config.feedback import Missing
 from gateway.errors import ConfigError
 from gateway.experiments.collecting import WAYS, Takes, Way
 from gateway.experiments.exposure import ExposureCaps, exposure_caps, exposure_issues
+from gateway.experiments.found_signals import FoundRules, found_issues
 from gateway.experiments.guardrails import Guardrail, Measure, guardrail_of
 from gateway.experiments.judge import CompiledJudge
 from gateway.experiments.policies import CompiledPolicy
@@ -94,6 +95,11 @@ class Definition:
         roles, feedback = informing_roles(self.spec), self.spec.feedback
         return {name: role for name in feedback.signals if (role := feedback.role_of(name)) in roles}
 
+    @property
+    def found(self) -> FoundRules | None:
+        """What the gateway finds itself in conversations; None if nothing."""
+        return FoundRules.of(self.spec.feedback)
+
     def is_same_as(self, other: Experiment) -> bool:
         """Whether `other` is the same experiment, apart from its incumbent."""
         return other.fingerprint() == self.experiment.fingerprint()
@@ -123,7 +129,8 @@ def define(
     ordered = tuple(sorted(policies, key=lambda policy: policy.name))
     names = tuple(policy.name for policy in ordered)
     fingerprints = tuple(policy.fingerprint for policy in ordered)
-    if issues := [*exposure_issues(name, spec), *prior_issues(name, spec, fingerprints)]:
+    issues = [*exposure_issues(name, spec), *prior_issues(name, spec, fingerprints)]
+    if issues := [*issues, *found_issues(name, spec)]:
         raise ConfigError(issues)
     way, on = WAYS[spec.traffic.collect], spec.promote_on
     rules = {"unit": spec.traffic.unit, **way.outcome_rules(spec.feedback, on)}

@@ -16,8 +16,9 @@ from gateway.config.experiments import Collect
 from gateway.config.feedback import Missing, RegenerateSpec
 from gateway.errors import UnknownModelError
 from gateway.experiments.coins import Coin
-from gateway.experiments.collecting import WAYS, Way
+from gateway.experiments.collecting import WAYS, Assigns, Way
 from gateway.experiments.exposure import ExposureCaps
+from gateway.experiments.found_signals import FoundRules
 from gateway.experiments.guardrails import Guardrail
 from gateway.experiments.judge import CompiledJudge
 from gateway.experiments.policies import CompiledPolicy
@@ -79,6 +80,7 @@ class LiveExperiment:
         regenerate: What asking again is, and which answer counts as kept.
         missing: What an answer without feedback comes to, by what is missing; the rest does not count.
         informing: The role of each declared signal that is no evidence but informs forecasts.
+        found: What the gateway finds itself in conversations that are sent back; None for nothing.
         may_correct: Whether a later word of a voter takes the place of an earlier one.
         spools: Whether reports wait in a file while the store is away.
         shares_ids: Whether any client key may report on an answer, not only the key that got it.
@@ -119,6 +121,7 @@ class LiveExperiment:
     regenerate: RegenerateSpec = field(default_factory=RegenerateSpec)
     missing: Mapping[Missing, MissingVerdict] = field(default_factory=dict)
     informing: Mapping[str, Role] = field(default_factory=dict)
+    found: FoundRules | None = None
     may_correct: bool = False
     shares_ids: bool = False
     spools: bool = False
@@ -155,6 +158,11 @@ class LiveExperiment:
     def way(self) -> Way:
         """The record of its way of collecting."""
         return WAYS[self.collect]
+
+    @property
+    def reads_conversations(self) -> bool:
+        """Whether anything follows from how a conversation goes on, so that a request may name the answer."""
+        return self.found is not None or self.way.assigns is Assigns.IN_TURN
 
     def is_run_of(self, assigned: Assignment) -> bool:
         """Whether an answer was given under this definition and in the run that is counted now."""

@@ -11,7 +11,9 @@ from gateway.errors import InvalidFeedbackError
 from gateway.experiments.snapshot import Unit
 from gateway.learning.signals import signal_value
 from policy_store.log_records import Result
+from policy_store.report_records import Precedence
 
+_TAIL: Final = 64  # characters at the end of a sealed id, which are its own whatever comes before
 Preferred = Literal[0, 1, "tie", "both_bad"]
 PREFERENCE_SIGNAL: Final = "preferred"  # how a side-by-side answer is labelled in metrics
 
@@ -50,6 +52,10 @@ class Feedback:
         if unit == "request":
             return ""
         return f"@{blake2b(self.response_id.encode(), digest_size=8).hexdigest()}"
+
+    def standing(self, *, may_correct: bool) -> Precedence:
+        """How it stands to an earlier report of its unit, which a later one may correct or not."""
+        return Precedence.REPLACE if may_correct else Precedence.FIRST
 
     def fingerprint(self, value: Preferred | float, unit: Unit) -> str:
         """A text for what was said about which response."""
@@ -96,6 +102,11 @@ class Feedback:
                 param="preferred",
             )
         return self.preferred
+
+
+def answer_digest(response_id: str) -> str:
+    """What stands for an answer where it is rated: the same for the answer's id and for its request's."""
+    return blake2b(response_id[-_TAIL:].encode(), digest_size=8).hexdigest()
 
 
 def preference_result(preferred: Preferred, side: int) -> Result:

@@ -208,6 +208,8 @@ class Planner:
         if counts.reports_held:
             await self._count_due(name, view.generation)
             counts = await self._store.counts(name, view.generation)
+        if definition.found is not None:
+            await self._settle_ratings(name, view.generation)
         failing = failing_candidate(counts, view.incumbent, definition.spec.promotion)
         may_give_up = view.state in MOVES[Move.GIVE_UP].sources and self._agreement.held is None
         if failing is not None and may_give_up:
@@ -300,6 +302,12 @@ class Planner:
                 for _ in range(became[reason]):
                     self._hooks.tell(FeedbackDiscarded(reason))
             if became.total() < _DUE_PER_STEP:
+                return
+
+    async def _settle_ratings(self, name: str, generation: int) -> None:
+        """Compare ratings with what was found of the same answers, as soon as that is known."""
+        for _ in range(_MOST_STEPS):
+            if await self._store.settle_ratings(name, generation, _DUE_PER_STEP) < _DUE_PER_STEP:
                 return
 
     def _is_held(self, name: str, revision: int) -> bool:

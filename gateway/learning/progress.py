@@ -19,6 +19,7 @@ from gateway.experiments.collecting import Takes
 from gateway.experiments.conclusions import BY_HAND
 from gateway.experiments.costs import AnswerCosts, answer_costs
 from gateway.experiments.definitions import Definition
+from gateway.experiments.found_signals import SignalAgreement, signal_agreements
 from gateway.experiments.gain import Gain, gain
 from gateway.experiments.guardrails import GuardReading, counted_run, held_by_guardrails, readings
 from gateway.experiments.happenings import Generations, generation_of
@@ -65,6 +66,7 @@ class ExperimentProgress:
         guard_readings: What guardrails say of policies.
         unpriced: The policies that a guardrail on costs cannot measure.
         sources: What informs forecasts without being evidence.
+        signals: How far the signals that the gateway finds agree with what users say.
     """
 
     view: ExperimentView
@@ -82,6 +84,7 @@ class ExperimentProgress:
     guard_readings: Sequence[GuardReading] = ()
     unpriced: Sequence[int] = ()
     sources: tuple[SourceStanding, ...] = ()
+    signals: tuple[SignalAgreement, ...] = ()
 
     @property
     def leader(self) -> int | None:
@@ -272,6 +275,7 @@ class ProgressReader:
             judge = await self._judge(definition, view, counts)
             guards = await self._guard_readings(view, definition)
             sources = await informing_sources(self._store, definition, view) if definition else ()
+            signals = await self._signals(definition, view)
         except UnknownExperimentError:
             return True
         except StoreError:
@@ -293,6 +297,7 @@ class ProgressReader:
             guards,
             definition.unpriced(self._catalogue.current.prices) if guards and definition else (),
             tuple(standing(source, counts.wins, used) for source in sources),
+            signals,
         )
         return True
 
@@ -308,6 +313,16 @@ class ProgressReader:
         said = await self._store.counts(name, generation, Role.JUDGE)
         pairs = tuple(agreements(view.experiment.policies, counts, said))
         return JudgeReading(definition.judge, account, False, pairs, counts.now)
+
+    async def _signals(
+        self, definition: Definition | None, view: ExperimentView
+    ) -> tuple[SignalAgreement, ...]:
+        """How far found signals agree with users, if the file lists any."""
+        if definition is None or definition.found is None:
+            return ()
+        weights = {name: each.weight for name, each in definition.spec.feedback.signals.items()}
+        counted = await self._store.ratings(view.experiment.name, view.generation)
+        return signal_agreements(definition.found, weights, counted)
 
     async def _guard_readings(
         self, view: ExperimentView, definition: Definition | None

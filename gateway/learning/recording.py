@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, Final, assert_never
 
 from gateway.config.feedback import Missing
+from gateway.config.found_signals import FoundSignal
 from gateway.errors import InvalidFeedbackError, StoreHeldError, UnavailableError
 from gateway.experiments.collecting import WAYS, Takes
 from gateway.experiments.response_ids import ANY_DEFINITION, NOBODY, Assignment
@@ -19,6 +20,7 @@ from gateway.experiments.snapshot import LiveExperiment
 from gateway.experiments.store_history import StoreHistory
 from gateway.learning.acknowledging import SETTLED, NotCounted
 from gateway.learning.given_feedback import Feedback, preference_result
+from gateway.learning.rating import rate
 from policy_store.errors import (
     AfterHoldError,
     ContradictingOutcomeError,
@@ -29,7 +31,7 @@ from policy_store.errors import (
     UnknownExperimentError,
 )
 from policy_store.log_records import Result
-from policy_store.report_records import Precedence, Recorded, Report
+from policy_store.report_records import MissingVerdict, Precedence, Recorded, Report
 from policy_store.roles import Role
 from policy_store.store import PolicyStore
 
@@ -92,9 +94,12 @@ class ReportRecorder:
             case _:
                 assert_never(takes)
         try:
-            return await self._noticed(record(feedback, assignment, experiment, received_at), assignment)
+            became = await self._noticed(record(feedback, assignment, experiment, received_at), assignment)
         except ContradictingOutcomeError as error:
-            return _contradicted(feedback, experiment, error)
+            became = _contradicted(feedback, experiment, error)
+        if experiment.found is not None and isinstance(became, Recorded):
+            await rate(self._store, experiment.found, feedback, assignment, experiment)
+        return became
 
     async def record_verdict(
         self, assignment: Assignment, experiment: LiveExperiment, result: Result
@@ -187,7 +192,7 @@ class ReportRecorder:
                 WAYS[assignment.collect].source(None),
                 fingerprint=feedback.fingerprint(preferred, experiment.unit),
                 definition=await self._definition(assignment, experiment),
-                standing=_standing(experiment),
+                standing=feedback.standing(may_correct=experiment.may_correct),
                 idempotency=feedback.called,
                 received_at=received_at,
             ),
@@ -210,14 +215,11 @@ class ReportRecorder:
             WAYS[assignment.collect].source(feedback.signal),
             fingerprint=feedback.fingerprint(value, experiment.unit),
             definition=await self._definition(assignment, experiment),
-            standing=_standing(experiment),
+            standing=feedback.standing(may_correct=experiment.may_correct),
             idempotency=feedback.called,
             received_at=received_at,
         )
-        role = experiment.informing.get(feedback.signal or "")
-        if role is not None:
-            due_at = experiment.informs_at(assignment.assigned_at, assignment.expires_at)
-            report = replace(report, informs=role, due_at=due_at)
+        report = _in_its_role(report, feedback.signal or "", assignment, experiment)
         return await self._store.record_outcome(
             report,
             side=1 if assignment.side else 0,
@@ -226,13 +228,15 @@ class ReportRecorder:
             wait_seconds=experiment.window_seconds,
         )
 
-    async def note_missing(self, assignment: Assignment, experiment: LiveExperiment, what: Missing) -> None:
+    async def note_missing(
+        self, assignment: Assignment, experiment: LiveExperiment, what: Missing | FoundSignal
+    ) -> None:
         """Have what is missing count as an outcome, once the answer is old enough and if nothing is reported.
 
         Args:
             assignment: What the answer was given for.
             experiment: Its experiment, which says what that which is missing comes to.
-            what: What is missing.
+            what: What is missing; or that the answer was abandoned.
 
         Raises:
             StoreUnavailableError: The store did not answer; a repetition changes nothing.
@@ -240,20 +244,42 @@ class ReportRecorder:
         """
         if self._history.held is not None:
             raise StoreUnavailableError("Nothing counts until an operator accepted what the store lost.")
+        value: float | MissingVerdict
+        if isinstance(what, FoundSignal):
+            value = experiment.signals[what]
+            source, fingerprint, signal = what.value, f"{what}={value}", what.value
+        else:
+            value = experiment.missing[what]
+            source, fingerprint, signal = f"missing.{what}", f"missing={what}", ""
+        report = self._report(
+            assignment,
+            experiment,
+            WAYS[assignment.collect].source(source),
+            fingerprint=fingerprint,
+            definition=await self._definition(assignment, experiment),
+            standing=Precedence.MISSING,
+        )
         await self._store.record_outcome(
-            self._report(
-                assignment,
-                experiment,
-                WAYS[assignment.collect].source(f"missing.{what}"),
-                fingerprint=f"missing={what}",
-                definition=await self._definition(assignment, experiment),
-                standing=Precedence.MISSING,
-            ),
+            _in_its_role(report, signal, assignment, experiment),
             side=1 if assignment.side else 0,
-            value=experiment.missing[what],
+            value=value,
             tie_margin=experiment.tie_margin,
             wait_seconds=experiment.window_seconds,
         )
+
+    async def withdraw(self, assignment: Assignment, experiment: LiveExperiment) -> None:
+        """Take back that an answer would be abandoned, because it is not; what was reported of it stands.
+
+        Raises:
+            StoreError: The store did not answer.
+        """
+        signal = FoundSignal.ABANDONED
+        if experiment.found is not None and experiment.found.leaves_none_out:
+            said = f"{signal}={experiment.signals[signal]}"
+            informs = experiment.informing.get(signal)
+            await self._store.withdraw_missing(
+                experiment.name, assignment.generation, assignment.unit.hex(), said, informs
+            )
 
     def is_over(self, assignment: Assignment, received_at: float | None = None) -> bool:
         """Whether a report that comes now, or came then, is too late."""
@@ -324,10 +350,10 @@ class ReportRecorder:
             definition=definition,
             standing=standing,
             idempotency=idempotency,
-            drawn=assignment.drawn if standing is not Precedence.MISSING else "",
             given_at=assignment.assigned_at,
             position=assignment.position,
             served=builds[side : side + 1] if experiment.way.rates_answers else builds,
+            drawn=assignment.drawn if _is_told(standing, experiment) else "",
         )
 
 
@@ -347,5 +373,20 @@ def _contradicted(
     ) from error
 
 
-def _standing(experiment: LiveExperiment) -> Precedence:
-    return Precedence.REPLACE if experiment.may_correct else Precedence.FIRST
+def _is_told(standing: Precedence, experiment: LiveExperiment) -> bool:
+    """Whether reports of this kind have to come alike for both policies of a pair.
+
+    They need not if an answer without one has an outcome as well.
+    """
+    if standing is Precedence.FOUND and experiment.found is not None:
+        return not experiment.found.leaves_none_out
+    return standing is not Precedence.MISSING
+
+
+def _in_its_role(report: Report, signal: str, assignment: Assignment, experiment: LiveExperiment) -> Report:
+    """A report as it counts: as evidence, or later if its signal only informs."""
+    role = experiment.informing.get(signal)
+    if role is None:
+        return report
+    due_at = experiment.informs_at(assignment.assigned_at, assignment.expires_at)
+    return replace(report, informs=role, due_at=due_at)

@@ -229,6 +229,7 @@ def live_experiment(definition: Definition, view: ExperimentView | None) -> Live
         regenerate=spec.feedback.regenerate,
         missing=definition.missing,
         informing=definition.informing,
+        found=definition.found,
         may_correct=spec.feedback.changed_mind == "replace",
         shares_ids=spec.feedback.shared_ids,
         spools=spec.feedback.spool,

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 
 from gateway.config.feedback import READ_FROM_ANSWERS, Missing
@@ -22,7 +21,7 @@ from gateway.instrumentation.records import ModelFellBack, Routed
 from gateway.serving.answer_ids import AnswerIds, beginning, labelled_answer, named_answer
 from gateway.serving.answerable import check_answerable
 from gateway.serving.attempts import Attempts, AttemptStream
-from gateway.serving.continuing import Continuing
+from gateway.serving.conversations import Conversations
 from gateway.serving.dueling import DuelLabel, DuelStream, asked_of_each, both, merge_answers
 from gateway.serving.exchange import Answer, Exchange, Gauge, Question, Respondent
 from gateway.serving.failure_reports import FailureReports
@@ -36,7 +35,6 @@ from gateway.serving.panel import (
     is_callers_fault,
     missing_of,
 )
-from gateway.serving.regenerating import AskedTurn, Regenerating, Turned
 from gateway.serving.routing import (
     Draws,
     Duel,
@@ -64,8 +62,7 @@ class Answering:
         attempts: Asks providers.
         response_ids: Makes response ids.
         sticky: Routes sessions.
-        regenerating: Routes questions that may be asked again.
-        continuing: Knows the answers that their next requests may name.
+        conversations: What follows from how conversations go on.
         makers: Knows which policies made the opaque parts of conversations.
         shadowing: Hands on requests that are judged.
         hooks: Hear what happens.
@@ -80,8 +77,7 @@ class Answering:
         attempts: Attempts,
         response_ids: ResponseIds,
         sticky: Sticky,
-        regenerating: Regenerating,
-        continuing: Continuing,
+        conversations: Conversations,
         makers: Makers,
         shadowing: Shadowing,
         hooks: Hooks,
@@ -95,8 +91,7 @@ class Answering:
         self._failures = FailureReports(hooks)
         self._hooks = hooks
         self._sticky = sticky
-        self._regenerating = regenerating
-        self._continuing = continuing
+        self._conversations = conversations
         self._makers = makers
         self._shadowing = shadowing
         self._draws = draws
@@ -116,8 +111,7 @@ class Answering:
         name = question.payload["model"]
         experiment = snapshot.experiments.get(name)
         if experiment is not None:
-            if experiment.way.assigns is Assigns.IN_TURN:
-                question = await self._continuing.resolved(experiment, question, snapshot.models)
+            question = await self._conversations.resolved(experiment, question, snapshot.models)
             takes_part = check_answerable(experiment, question, snapshot.models)
             asked = asked_of_each(question) if experiment.way.assigns is Assigns.BOTH else question
             exchange = self._attempts.begin(request_id, asked)
@@ -173,38 +167,26 @@ class Answering:
         """The part; the incumbent's if a guardrail ejected the policy that would play it."""
         if panel.experiment.ejected.isdisjoint(policies_of(part)):
             return part
-        if isinstance(part, Turned):
-            await self._regenerating.complete(part.turn, "")
+        await self._conversations.lost(part)
         return Incumbent("guardrail")
 
     async def _single(self, panel: Panel, single: Single) -> Answer:
-        turn = single.turn if isinstance(single, Turned) else None
         try:
             reply = await panel.ask(single.policy)
         except POLICY_FAILURES as error:
             answer = await self._without(panel, single, error)
-            if turn is not None:
-                await self._regenerating.complete(turn, "")  # the incumbent's answer is none of the pair's
+            await self._conversations.lost(single)  # the incumbent's answer is none of the pair's
             return answer
         assignment, noted = single.assignment, self._noted(panel, single.policy, reply)
         served = self._ids.served(assignment, single.policy, await beginning(reply))
         response_id = self._ids.of(panel, assignment, served)
         if panel.experiment.missing:
             noted = self._attended(panel, assignment._replace(served=served), noted)
-        if turn is not None:
-            turn = replace(turn, build=assignment._replace(served=served).build_of(single.policy))
-            noted = await self._regenerating.noted(turn, noted)
-        noted = await self._resumable(panel, response_id, noted, turn)
+        build = assignment._replace(served=served).build_of(single.policy)
+        noted = await self._conversations.noted(
+            panel.experiment, panel.exchange.question, response_id, noted, single, build
+        )
         return labelled_answer(panel, noted, response_id, *panel.names(single.policy))
-
-    async def _resumable(
-        self, panel: Panel, response_id: str, reply: bytes | AnswerStream, turn: AskedTurn | None = None
-    ) -> bytes | AnswerStream:
-        """An answer, remembered where the next request may name it."""
-        if panel.experiment.way.assigns is not Assigns.IN_TURN:
-            return reply
-        question = panel.exchange.question
-        return await self._continuing.noted(panel.experiment, question, response_id, reply, turn)
 
     async def _without(self, panel: Panel, part: Single, error: PolicyFailure) -> Answer:
         """Let the incumbent answer. A refusal is a failure only if the incumbent does not refuse as well."""
@@ -294,14 +276,19 @@ class Answering:
         experiment, exchange, now = panel.experiment, panel.exchange, self._clock()
         if not takes_part and experiment.staged is None:
             return Incumbent("one_choice")
-        session, request_id = exchange.question.session, exchange.request_id
+        question, request_id = exchange.question, exchange.request_id
         if takes_part and experiment.way.assigns is Assigns.IN_TURN:
-            return await self._regenerating.part_of(
-                experiment, exchange.question, now, request_id, partial(self._ids.of, panel)
-            )
-        if experiment.unit == "session" and session is not None:
-            return await self._sticky.part_of(experiment, session, now, request_id, takes_part=takes_part)
-        return draw_part(experiment, None, self._draws, now, takes_part=takes_part)
+            seal = partial(self._ids.of, panel)
+            regenerating = self._conversations.regenerating
+            return await regenerating.part_of(experiment, question, now, request_id, seal)
+        part: Part
+        if experiment.unit == "session" and (session := question.session) is not None:
+            part = await self._sticky.part_of(experiment, session, now, request_id, takes_part=takes_part)
+        else:
+            part = draw_part(experiment, None, self._draws, now, takes_part=takes_part)
+        if experiment.found is None:
+            return part
+        return await self._conversations.finding.part_of(experiment, question, part)
 
     async def _duel(self, panel: Panel, duel: Duel) -> Answer:
         panel.exchange.planned = 2
@@ -395,5 +382,6 @@ class Answering:
         """A policy's answer that takes no part in the experiment, after the policies in `failures` failed."""
         reason = self._failures.fell_back(panel, failures)
         noted, response_id = self._noted(panel, policy, reply), self._ids.unassigned(panel, why)
-        noted = await self._resumable(panel, response_id, noted)
+        question = panel.exchange.question
+        noted = await self._conversations.noted(panel.experiment, question, response_id, noted)
         return labelled_answer(panel, noted, response_id, *panel.names(policy), reason)

@@ -1,4 +1,4 @@
-"""Responses that name the one before (`previous_response_id`), in experiments in which asking again compares.
+"""Responses that name the one before (`previous_response_id`), in experiments that read conversations.
 
 The provider keeps the conversation, under an id that the gateway's answer does not show. What the provider
 calls an answer is kept for as long as feedback on it counts, under a keyed hash of the gateway's id, with the
@@ -16,6 +16,7 @@ from gateway.experiments.sealing_key import SealingKeyHolder
 from gateway.experiments.snapshot import LiveExperiment
 from gateway.running.store_breaker import StoreBreaker
 from gateway.serving.exchange import Continued, Question
+from gateway.serving.finding import HeardTurn
 from gateway.serving.kept import is_same_account
 from gateway.serving.regenerating import AskedTurn
 from gateway.serving.streamed_text import ended_response
@@ -83,7 +84,7 @@ class Continuing:
         question: Question,
         response_id: str,
         reply: bytes | AnswerStream,
-        turn: AskedTurn | None,
+        turn: AskedTurn | HeardTurn | None,
     ) -> bytes | AnswerStream:
         """An answer that the next request may name, once it is complete; other kinds of answers unchanged."""
         if question.surface is not RESPONSES or question.payload.get("store") is False:

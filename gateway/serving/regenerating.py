@@ -19,8 +19,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from hashlib import blake2b
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from gateway.config.feedback import RegenerateSpec
 from gateway.errors import InvalidFeedbackError
@@ -38,21 +37,18 @@ from gateway.serving.routing import (
     Incumbent,
     Part,
     Single,
-    UnitDraws,
-    UnitKey,
     draw_part,
 )
 from gateway.serving.sketches import Kept, Sketch, which_was_kept, which_was_named
-from gateway.serving.streamed_text import StreamedText
+from gateway.serving.streamed_text import ReadAlong
+from gateway.serving.turn_names import TurnName, turn_names
 from gateway.serving.turns import answer_text, turns_of
-from gateway.upstream.base import AnswerStream, RawHeaders
+from gateway.upstream.base import AnswerStream
 from gateway.upstream.json_text import parsed
 from gateway.upstream.surfaces import Surface
 from policy_store.errors import StoreError
 from policy_store.turns import KnownTurn, TurnQuery
 
-_NAME_BYTES: Final = 16
-_SECRET_BYTES: Final = 32
 _SECOND: Final = 2
 
 ReportKept = Callable[[str, Kept, tuple[str, str]], Awaitable[None]]
@@ -73,23 +69,6 @@ class KnownTurns(Protocol):
         ...
 
 
-class _Name(NamedTuple):
-    """The name of a question under one sealing key.
-
-    Attributes:
-        digest: Its name in the store.
-        secret: The secret of its answers' sketches.
-    """
-
-    digest: bytes
-    secret: bytes
-
-    @property
-    def point(self) -> float:
-        """The number that decides whether it takes part; the same for every repetition."""
-        return UnitDraws(UnitKey(self.digest)).random()
-
-
 @dataclass(frozen=True, slots=True)
 class AskedTurn:
     """A question that is being answered.
@@ -104,7 +83,7 @@ class AskedTurn:
     """
 
     experiment: str
-    name: _Name
+    name: TurnName
     comparison: str
     ask: int
     surface: Surface
@@ -171,11 +150,12 @@ class Regenerating:
         if not (experiment.matches_store and facts.counts_reports):
             return draw_part(experiment, None, self._draws, now)
         turns = turns_of(question.payload, question.surface)
-        names = self._names(turns.asked, experiment, question)
+        keys = self._keys.current
+        names = turn_names(keys, turns.asked, experiment, question)
         point = names[0].point if names else None
         drawn = draw_part(experiment, None, self._draws, now, point) if names else Incumbent("no_question")
         asked = names if facts.draws_pairs and _may_take_part(names, experiment) else ()
-        answered = self._names(turns.answered, experiment, question)
+        answered = turn_names(keys, turns.answered, experiment, question)
         answered = answered if _may_take_part(answered, experiment) else ()
         if not (asked or answered or _named_turn(question)):
             return drawn
@@ -206,7 +186,7 @@ class Regenerating:
         if isinstance(reply, bytes):
             await self.complete(turn, answer_text(parsed(reply), turn.surface))
             return reply
-        return _ReadAlong(reply, self, turn)
+        return ReadAlong(reply, turn.surface, partial(self.complete, turn))
 
     async def complete(self, turn: AskedTurn, text: str) -> None:
         """Remember that a question got an answer; without a text the answer cannot be compared."""
@@ -224,40 +204,21 @@ class Regenerating:
             if turn.ask == _SECOND:
                 self._hooks.tell(AskedAgain(turn.experiment))
 
-    def _names(
-        self, digest: bytes | None, experiment: LiveExperiment, question: Question
-    ) -> tuple[_Name, ...]:
-        """The names that a question may have, by the newest sealing key first."""
-        if digest is None:
-            return ()
-        scope = (experiment.name, question.key, question.session, question.voter, question.surface.name)
-        said = repr(scope).encode() + digest
-        names = []
-        for key in self._keys.current.all:
-            secret = blake2b(key, digest_size=_SECRET_BYTES, person=b"llmpo turn").digest()
-            made = blake2b(said, digest_size=_NAME_BYTES + _SECRET_BYTES, key=secret).digest()
-            names.append(_Name(made[:_NAME_BYTES], made[_NAME_BYTES:]))
-        return tuple(names)
-
     def _asking(
         self,
         experiment: LiveExperiment,
         question: Question,
-        asked: Sequence[_Name],
+        asked: Sequence[TurnName],
         answered: Sequence[str],
         drawn: Drawn,
         seal: Callable[[Assignment], str],
     ) -> TurnQuery:
-        attempt = ""
-        if question.attempt is not None and asked:
-            text, secret = question.attempt.encode("utf-8", "surrogatepass"), asked[0].secret
-            attempt = blake2b(text, digest_size=_NAME_BYTES, key=secret, person=b"llmpo attempt").hexdigest()
         return TurnQuery(
             asked=[name.digest.hex() for name in asked],
             answered=answered,
             generation=experiment.generation,
             proposal=seal(drawn.assignment) if isinstance(drawn, Single) else "",
-            attempt=attempt,
+            attempt=asked[0].attempt(question) if asked else "",
             is_retry=question.is_retry,
             within_seconds=min(experiment.regenerate.within.total_seconds(), experiment.window_seconds),
             window_seconds=experiment.window_seconds,
@@ -283,7 +244,7 @@ class Regenerating:
         return assignment and Follow(_answering(assignment, before.asks), Apart.NOT_DRAWN)
 
     def _turned(
-        self, experiment: LiveExperiment, question: Question, asked: Sequence[_Name], known: KnownTurn
+        self, experiment: LiveExperiment, question: Question, asked: Sequence[TurnName], known: KnownTurn
     ) -> Turned | None:
         assignment = self._opened(known.comparison)
         if assignment is None:
@@ -299,42 +260,13 @@ class Regenerating:
         return assignment if isinstance(assignment, Assignment) else None
 
 
-class _ReadAlong:
-    """A streamed answer whose text is read too. The store has its sketch before the last block passes."""
-
-    __slots__ = ("_is_complete", "_regenerating", "_stream", "_text", "_turn", "headers")
-
-    def __init__(self, stream: AnswerStream, regenerating: Regenerating, turn: AskedTurn) -> None:
-        self.headers: RawHeaders = stream.headers
-        self._stream = stream
-        self._regenerating = regenerating
-        self._turn = turn
-        self._text = StreamedText(turn.surface)
-        self._is_complete = False
-
-    async def read(self) -> bytes:
-        """The next block, unchanged."""
-        block = await self._stream.read()
-        if self._is_complete:
-            return block
-        self._text.read(block)
-        if self._text.is_over or not block:
-            self._is_complete = True
-            await self._regenerating.complete(self._turn, self._text.text)
-        return block
-
-    async def aclose(self) -> None:
-        """Close the stream."""
-        await self._stream.aclose()
-
-
 def _named_turn(question: Question) -> list[str]:
     """What stands for the question whose answer a request names."""
     continued = question.continued
     return [continued.turn] if continued is not None and continued.turn else []
 
 
-def _may_take_part(names: Sequence[_Name], experiment: LiveExperiment) -> bool:
+def _may_take_part(names: Sequence[TurnName], experiment: LiveExperiment) -> bool:
     return any(name.point < experiment.share for name in names)
 
 

@@ -45,11 +45,14 @@ class Sketch(NamedTuple):
     @classmethod
     def of(cls, text: str, secret: bytes) -> Self:
         """The sketch of a normalised text, with the turn's secret."""
-        words = _WORD.findall(text[:_MOST_CHARACTERS].casefold())
-        last = max(1, len(words) - _WORDS_A_SHINGLE + 1)
-        runs = {" ".join(words[start : start + _WORDS_A_SHINGLE]) for start in range(last)}
-        digests = {int.from_bytes(_digest(run, secret, _SHINGLE_BYTES)) for run in runs}
-        return cls(_digest(text, secret, _EXACT_BYTES), frozenset(nsmallest(SHINGLES, digests)))
+        return cls(_digest(text, secret, _EXACT_BYTES), _shingles(_words(text), secret, _WORDS_A_SHINGLE))
+
+    @classmethod
+    def of_words(cls, text: str, secret: bytes, words_a_run: int = _WORDS_A_SHINGLE) -> Self:
+        """The sketch of a text of which only the words count, and neither case nor punctuation."""
+        words = _words(text)
+        plain = " ".join(words) + text[_MOST_CHARACTERS:]
+        return cls(_digest(plain, secret, _EXACT_BYTES), _shingles(words, secret, words_a_run))
 
     @classmethod
     def read(cls, text: str) -> Self:
@@ -85,6 +88,17 @@ def which_was_named(ask: int, first: Sketch, second: Sketch, rules: RegenerateSp
     if first.exact == second.exact:
         return _said(rules.identical)
     return _NAMED[ask] if ask in _NAMED else _said(rules.neither)
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text[:_MOST_CHARACTERS].casefold())
+
+
+def _shingles(words: list[str], secret: bytes, words_a_run: int) -> frozenset[int]:
+    last = max(1, len(words) - words_a_run + 1)
+    runs = {" ".join(words[start : start + words_a_run]) for start in range(last)}
+    digests = {int.from_bytes(_digest(run, secret, _SHINGLE_BYTES)) for run in runs}
+    return frozenset(nsmallest(SHINGLES, digests))
 
 
 def _said(rule: Literal["tie", "ignore"]) -> Kept | None:

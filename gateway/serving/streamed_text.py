@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from gateway.serving.turns import answer_text, normalised
+from gateway.upstream.base import AnswerStream, RawHeaders
 from gateway.upstream.json_text import parsed
 from gateway.upstream.sse import is_last, payloads
 from gateway.upstream.surfaces import CHAT, MESSAGES, Surface
@@ -104,3 +105,39 @@ class StreamedText:
             self._is_plain = self._is_plain and self._length <= _LONGEST
             if self._is_plain:
                 self._pieces.append(piece)
+
+
+class ReadAlong:
+    """A streamed answer whose text is read too.
+
+    Args:
+        stream: The answer.
+        surface: The kind of request.
+        complete: Called once with the whole text, before the last block passes.
+    """
+
+    __slots__ = ("_complete", "_is_complete", "_stream", "_text", "headers")
+
+    def __init__(
+        self, stream: AnswerStream, surface: Surface, complete: Callable[[str], Awaitable[None]]
+    ) -> None:
+        self.headers: RawHeaders = stream.headers
+        self._stream = stream
+        self._complete = complete
+        self._text = StreamedText(surface)
+        self._is_complete = False
+
+    async def read(self) -> bytes:
+        """The next block, unchanged."""
+        block = await self._stream.read()
+        if self._is_complete:
+            return block
+        self._text.read(block)
+        if self._text.is_over or not block:
+            self._is_complete = True
+            await self._complete(self._text.text)
+        return block
+
+    async def aclose(self) -> None:
+        """Close the stream."""
+        await self._stream.aclose()

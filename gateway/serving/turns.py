@@ -55,11 +55,13 @@ class Turns(NamedTuple):
         asked: The question at its end; None if it ends with anything else.
         answered: The last question that was answered before; None at the beginning.
         kept: The answer to that one, from which the caller continued; None if it is more than a text.
+        question: The text of the question at the end; None if there is none, or it is more than a text.
     """
 
     asked: bytes | None
     answered: bytes | None
     kept: str | None
+    question: str | None
 
 
 def turns_of(payload: Mapping[str, Any], surface: Surface) -> Turns:
@@ -80,6 +82,7 @@ def turns_of(payload: Mapping[str, Any], surface: Surface) -> Turns:
         digest.digest() if is_asked else None,
         answered,
         _only_text(answer) if is_asked and answer else None,
+        _last_question(items),
     )
 
 
@@ -100,8 +103,15 @@ def _last_answer(items: list[Item]) -> tuple[int, int]:
     return (start, end) if is_one else (-1, -1)
 
 
-def _only_text(items: list[Item]) -> str | None:
-    if not items or any(item.role is not Author.ASSISTANT or item.more for item in items):
+def _last_question(items: list[Item]) -> str | None:
+    start = len(items)
+    while start and items[start - 1].role is Author.USER:
+        start -= 1
+    return _only_text(items[start:], Author.USER)
+
+
+def _only_text(items: list[Item], author: Author = Author.ASSISTANT) -> str | None:
+    if not items or any(item.role is not author or item.more for item in items):
         return None
     return " ".join(item.text for item in items) or None
 

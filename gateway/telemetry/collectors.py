@@ -17,6 +17,7 @@ from gateway.learning.progress import ExperimentProgress
 from gateway.learning.store_watch import StoreWatch
 from gateway.reloading.upkeep import Upkeep
 from gateway.running.store_health import StoreHealth
+from gateway.telemetry.signal_figures import signal_figures
 from policy_store.deliveries import DeliveryState
 from policy_store.states import ExperimentState
 
@@ -396,4 +397,5 @@ def _informing(readings: list[ExperimentProgress]) -> Families:
 _FAMILIES: Final[tuple[Callable[[list[ExperimentProgress]], Families], ...]] = (
     *(_states, _comparisons, _evidence, _balances, _builds, _plans, _gains, _stages, _watches, _guardrails),
     _informing,
+    signal_figures,
 )

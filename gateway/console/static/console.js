@@ -170,6 +170,13 @@ function cameFrom({ comparisons_by_source: counted, inherited, sources, builds }
 const served = ({ policy, different, by_build: counts }) => h("p", { class: "note" }, name(policy), ` was served by ${plural(different, "build")} of its model: `,
   Object.entries(counts).sort(([, a], [, b]) => b - a).slice(0, SHOWN_BUILDS).map(([build, count]) => `${build} in ${plural(count, "comparison")}`).join(", "), ".");
 
+// What the gateway finds in conversations, and whether users' ratings of the same answers say the same.
+function found({ signals }) {
+  return signals.map((each) => h("p", { class: "note" }, "Found in conversations: ", name(each.signal),
+    ` (weight ${each.weight}). `,
+    each.rated ? `Users rated ${plural(each.rated, "such answer")}, ${percent(each.agreed / each.rated)} of them ${each.weight > 0 ? "good" : "bad"} (95 % interval ${percent(each.low)} to ${percent(each.high)}); by chance it would be ${percent(each.chance)}.` : "Users rated no such answer yet."));
+}
+
 // The missing comparisons and seconds from the gateway, which takes minima and the budget into account.
 function forecast({ plan }) {
   if (!plan || plan.expected_remaining === null) return null;
@@ -192,6 +199,7 @@ function head(experiment) {
     staged(experiment),
     watched(experiment),
     judged(experiment),
+    ...found(experiment),
     ...experiment.warnings.map((warning) => h("p", { class: "note" }, warning)),
   ];
 }

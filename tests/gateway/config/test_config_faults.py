@@ -68,6 +68,27 @@ from .conftest import ENVIRON, EXPERIMENT, GOOD, Issues, Load, Write, only
             "feedback: {signals: {churned: {weight: -1, late: true}}}",
             *("feedback", "'churned'", "leave the signal out"),
         ),
+        (
+            "feedback: {hold: 1h, signals: {copied: {weight: 1, found: true}}}",
+            *("feedback", "'copied' is none that the gateway finds", "continued, reasked"),
+        ),
+        (
+            "feedback: {hold: 1h, signals: {reasked: {weight: -1, found: true, role: explicit}}}",
+            *("feedback", "no user says it", "`role`"),
+        ),
+        ("feedback: {signals: {reasked: {weight: -1, found: true}}}", "feedback", "'reasked'", "hold: 6h"),
+        (
+            "feedback: {hold: 1h, signals: {abandoned: {weight: -1, found: true}}}",
+            *("feedback", "`continued` is not", "List `continued`"),
+        ),
+        (
+            (
+                "feedback: {hold: 1h, missing: loss, signals: {abandoned: {weight: -1, found: true}, "
+                "continued: {weight: 1, found: true}}}"
+            ),
+            *("feedback", "`missing.no_feedback` counts", "one of them"),
+        ),
+        ("feedback: {found: {question_similarity: 0}}", "feedback.found.question_similarity", "0", "greater"),
         ("feedback: {tie_margin: -1}", "feedback.tie_margin", "-1", "at least 0"),
         ("promotion: {mode: manual}", "promotion.mode", "'manual'", "'automatic'"),
         ("promotion: {watch: soon}", "promotion.watch.for", "'soon'", "90s, 15m, 24h or 7d"),
