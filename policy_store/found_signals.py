@@ -124,7 +124,9 @@ class FoundSignalStore(StorePart):
     ) -> None:
         """Take back what a unit was to come to without a report, if that is what the fingerprint says."""
         own = self._names.experiment(name).generation(generation, informs)
-        await self._scripts.run("withdraw_missing", (own.held, own.replaceable), unit, fingerprint)
+        await self._scripts.run(
+            "withdraw_missing", (own.held, own.replaceable), unit, json.dumps(fingerprint)
+        )
 
 
 def _ms(seconds: float) -> int:

@@ -161,8 +161,9 @@ def _role(message: Mapping[str, Any]) -> Author:
 
 
 def _chat_item(message: Mapping[str, Any]) -> Item:
-    calls = message.get("tool_calls") or []
-    called = [call.get("function") or call for call in calls if isinstance(call, dict)]
+    calls = message.get("tool_calls")
+    given = calls if isinstance(calls, list) else []
+    called = [call.get("function") or call for call in given if isinstance(call, dict)]
     return _item(_role(message), message.get("content"), [*called, message.get("function_call")])
 
 

@@ -48,7 +48,7 @@ def test_a_signal_below_chance_is_called_so_once_chance_cannot_explain_it() -> N
     few = signal_agreements(RULES, WEIGHTS, {"continued": Ratings(10, 10), "reasked": Ratings(2, 1)})
     many = signal_agreements(RULES, WEIGHTS, {"continued": Ratings(100, 100), "reasked": Ratings(80, 20)})
     assert [each.is_below_chance for each in few] == [False, False]
-    assert [each.is_below_chance for each in many] == [False, True]
+    assert [each.is_below_chance for each in many] == [True, True]
     assert "rated 20 of 100 such answers bad, and 40% of all answers" in many[1].sentence()
 
 

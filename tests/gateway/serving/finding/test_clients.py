@@ -26,7 +26,7 @@ async def test_a_conversation_sent_again_shows_what_became_of_answers(
     async with client(gateway, is_streamed=is_streamed) as say:
         for kept, then in (
             (SAID, "Thanks!"),
-            (SAID, "Which way is it to the north?"),
+            (SAID, "Which way is north, please?"),
             (SAID.replace("thickest", "well"), "Thanks!"),
         ):
             messages = [{"role": "user", "content": "Which way is north?"}]
