@@ -18,7 +18,7 @@ from tests.gateway.whole import Whole
 from tests.servers import RedisServer
 
 FEEDBACK: Final = {
-    "hold": "2s",
+    "hold": "1s",
     "signals": {
         "thumb": 1,
         "continued": {"weight": 0.25, "found": True},
@@ -69,6 +69,8 @@ async def test_conversations_alone_decide_an_experiment_of_single_answers(
             "traffic": {"share": 1.0, "collect": "matched"},
             "feedback": FEEDBACK,
             "promote_on": ["implicit"],
+            "delta": 0.1,
+            "epsilon": 0.1,
             "promotion": {"min_comparisons": 20, "min_duration": "0s", "min_voters": 0},
         }
         made = [serve(**terms) for _ in range(2)]

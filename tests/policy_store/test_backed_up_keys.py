@@ -11,7 +11,10 @@ from policy_store.roles import Role
 
 NAMES: Final = Names("here:")
 EXPERIMENT: Final = NAMES.experiment("support")
-MARKS: Final = {"added", "continued", "maker", "metric", "session", "sticky", "turn", "unit"}
+MARKS: Final = {
+    *("added", "continued", "heard", "maker", "metric", "noticed", "rated", "ratings", "session", "sticky"),
+    *("turn", "unit"),
+}
 # Parts of names, and other ways to the same keys.
 NO_KEYS: Final = frozenset(
     {
