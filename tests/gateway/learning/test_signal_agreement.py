@@ -70,7 +70,7 @@ async def test_ratings_are_compared_with_what_was_found(gateway: Whole) -> None:
     assert chance == pytest.approx(1 / 3)
 
 
-async def test_a_signal_below_chance_are_counted_about(gateway: Whole, embedded_store: PolicyStore) -> None:
+async def test_a_signal_below_chance_is_warned_about(gateway: Whole, embedded_store: PolicyStore) -> None:
     """By name, with the figures and the remedy."""
     now = (await embedded_store.counts(NAME, 1)).now
     for number in range(60):
