@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from gateway.experiments.snapshot import LiveExperiment
 from gateway.serving.continuing import Continuing
 from gateway.serving.exchange import Question
-from gateway.serving.finding import Finding, Heard
-from gateway.serving.regenerating import Regenerating, Turned
+from gateway.serving.finding import Finding, Heard, HeardTurn
+from gateway.serving.regenerating import AskedTurn, Regenerating, Turned
 from gateway.serving.routing import Part, Single
 from gateway.upstream.base import AnswerStream, ModelTarget
 
@@ -62,11 +62,11 @@ class Conversations:
         """
         if not experiment.reads_conversations:
             return reply
-        turn = None
+        turn: AskedTurn | HeardTurn | None = None
         if isinstance(part, Turned):
-            turn = replace(part.turn, build=build)
-            reply = await self.regenerating.noted(turn, reply)
+            turn = asked = replace(part.turn, build=build)
+            reply = await self.regenerating.noted(asked, reply)
         elif isinstance(part, Heard):
             turn = part.turn
-            reply = await self.finding.noted(turn, response_id, reply)
+            reply = await self.finding.noted(part.turn, response_id, reply)
         return await self.continuing.noted(experiment, question, response_id, reply, turn)
