@@ -32,3 +32,14 @@ def test_run_within_caps_comes_to_a_decision() -> None:
     assert run.is_decided
     assert not run.is_wrong
     assert run.shares[caps.WORST] <= 0.05 + 1e-6
+
+
+def test_signals_count_for_votes_only_as_far_as_they_follow_them() -> None:
+    """As evidence, signals against votes promote what voters like less; wrong is what votes say is."""
+    sources = importlib.import_module("benchmarks.sources")
+    world = next(world for world in sources.known_worlds(is_large=False) if world.name == "bt-2")
+    with_, against = (
+        sources._evidence_of_both(world, sources.Setting("both", follows=follows), 10)[1]
+        for follows in (0.9, 0.1)
+    )
+    assert (with_, against) == (0, 10)
