@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from policy_store.errors import StoreUnavailableError
+from policy_store.clients import GatheringClient
+from policy_store.connect import connect
+from policy_store.errors import StoreUnavailableError, UnknownExperimentError
 from policy_store.store import PolicyStore
 from policy_store.vitals import StoreVitals
 from tests.pace import PATIENCE_SECONDS
@@ -62,3 +66,49 @@ async def test_a_fault_in_one_of_many_is_a_fault(store: PolicyStore) -> None:
     await store._redis.set(store._names.experiment(NAMES[-1]).generation(1).waiting, "no hash")
     with pytest.raises(StoreUnavailableError, match="WRONGTYPE"):
         await store.glances(dict.fromkeys(NAMES, 1))
+
+
+async def test_readers_side_by_side_get_what_single_readers_get(store: PolicyStore) -> None:
+    """Each its own, from scripts and from plain commands; what one may not have is no fault of the others."""
+    for name in NAMES[:12]:
+        await store.register(experiment(name), THRESHOLD)
+    await prefer(store, "u1", name=NAMES[3])
+    together = PolicyStore(GatheringClient(store._redis), timeout_seconds=PATIENCE_SECONDS)
+
+    async def read(of: PolicyStore, name: str) -> Any:
+        try:
+            view = await of.view(name)
+        except UnknownExperimentError:
+            return None
+        counts = replace(await of.counts(name, view.generation), now=0.0)
+        return view, counts, await of.events(name), await of.log_entries(name, 1), await of.usage(name)
+
+    names = [*NAMES[:12], "unknown"]
+    await store._redis.script_flush()
+    found = await asyncio.gather(*(read(together, name) for name in names))
+
+    assert found == [await read(store, name) for name in names]
+    assert found[3][1].comparisons == 1
+    assert found[-1] is None
+
+
+async def test_a_store_that_does_not_answer_fails_all_readers_in_time_and_is_waited_for_no_longer(
+    free_port: int,
+) -> None:
+    """No call stays behind that would hold a connection."""
+
+    async def silent(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(PATIENCE_SECONDS)
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", free_port)
+    client = connect(f"redis://127.0.0.1:{free_port}", timeout_seconds=0.2)
+    gathering = GatheringClient(client)
+    store = PolicyStore(gathering, timeout_seconds=0.2)
+    found = await asyncio.gather(*(store.view(name) for name in NAMES[:5]), return_exceptions=True)
+    assert [type(each) for each in found] == [StoreUnavailableError] * 5
+    async with asyncio.timeout(PATIENCE_SECONDS / 2):
+        while gathering._sending:
+            await asyncio.sleep(0.01)
+    await client.aclose()
+    server.close()
