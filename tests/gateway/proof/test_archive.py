@@ -264,6 +264,11 @@ async def test_an_archive_of_a_lost_future_is_not_gone_on_with(
     await redis.aclose()
     assert "put back to an earlier state" in capsys.readouterr().err
     assert entries(tmp_path / "archive") == before
+    fresh = str(tmp_path / "fresh")
+    assert await run("archive", fresh, *place) == 1
+    assert await run("archive", fresh, "--reset", *place) == 0
+    assert entries(tmp_path / "fresh")[:3] == before[:3]
+    assert entries(tmp_path / "fresh")[3:] != before[3:]
     shutil.copytree(tmp_path / "archive" / NAME, tmp_path / "archive" / OTHER)
     with pytest.raises(ArchiveError, match="is the archive of"):
         entries(tmp_path / "archive", OTHER)
