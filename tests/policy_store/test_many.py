@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from dataclasses import replace
 from typing import Any
 
@@ -92,23 +93,15 @@ async def test_readers_side_by_side_get_what_single_readers_get(store: PolicySto
     assert found[-1] is None
 
 
-async def test_a_store_that_does_not_answer_fails_all_readers_in_time_and_is_waited_for_no_longer(
-    free_port: int,
-) -> None:
+async def test_a_store_that_does_not_answer_fails_all_readers_in_time_and_is_waited_for_no_longer() -> None:
     """No call stays behind that would hold a connection."""
-
-    async def silent(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(PATIENCE_SECONDS)
-        writer.close()
-
-    server = await asyncio.start_server(silent, "127.0.0.1", free_port)
-    client = connect(f"redis://127.0.0.1:{free_port}", timeout_seconds=0.2)
-    gathering = GatheringClient(client)
-    store = PolicyStore(gathering, timeout_seconds=0.2)
-    found = await asyncio.gather(*(store.view(name) for name in NAMES[:5]), return_exceptions=True)
-    assert [type(each) for each in found] == [StoreUnavailableError] * 5
-    async with asyncio.timeout(PATIENCE_SECONDS / 2):
-        while gathering._sending:
-            await asyncio.sleep(0.01)
-    await client.aclose()
-    server.close()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        client = connect(f"redis://127.0.0.1:{silent.getsockname()[1]}", timeout_seconds=0.2)
+        gathering = GatheringClient(client)
+        store = PolicyStore(gathering, timeout_seconds=0.2)
+        found = await asyncio.gather(*(store.view(name) for name in NAMES[:5]), return_exceptions=True)
+        assert [type(each) for each in found] == [StoreUnavailableError] * 5
+        async with asyncio.timeout(PATIENCE_SECONDS / 2):
+            while gathering._sending:
+                await asyncio.sleep(0.01)
+        await client.aclose()
