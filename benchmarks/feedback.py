@@ -1,12 +1,15 @@
 """How many reports a gateway acknowledges, and how much memory the store needs for what they come to.
 
-    .venv/bin/python -m benchmarks.feedback [--rounds N] [--reports N]
+    .venv/bin/python -m benchmarks.feedback [--rounds N] [--reports N] [--against PATH]
 
 `llmpo serve` runs on one core with a redis-server that writes an append-only file. Clients on the other core
 report thumbs on answers of an experiment, each of another unit and another user: one report a request, and a
 hundred. CPU is user and system time; other work on the machine changes it less than reports per second.
 Memory is what the server uses more after a round, by comparison, votes and units' memory included. Writes
-benchmarks/results/feedback.md.
+benchmarks/results/feedback.md, or the file named by `--output`.
+
+`--against` runs the gateway of another checkout of this project beside this one, each with a server of its
+own; which of them is asked first changes with every round.
 """
 
 from __future__ import annotations
@@ -24,11 +27,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.cost_report import OTHER
 from benchmarks.pages import save_page
-from benchmarks.processes import cpu_seconds, running
+from benchmarks.processes import ROOT, cpu_seconds, running
 from benchmarks.spreads import rounds_table
 from gateway.experiments.coins import Coin
 from gateway.experiments.response_ids import UNIT_BYTES, Assignment, ResponseIds
@@ -152,32 +158,55 @@ def is_planned(url: str) -> bool:
     return asyncio.run(look())
 
 
-def run(rounds: int, count: int) -> dict[str, list[dict[str, float]]]:
+@dataclass(frozen=True)
+class Contestant:
+    """A gateway: what its name adds to a column, its server's address, its port and its process."""
+
+    suffix: str
+    url: str
+    port: int
+    pid: int
+
+
+@contextmanager
+def serving(root: Path, suffix: str, folder: Path) -> Iterator[Contestant]:
+    """The gateway of a checkout with a server of its own, once its experiment is planned."""
+    folder.mkdir()
+    server, port, config = SERVERS["redis"](folder / "store"), free_port(), folder / "gateway.yaml"
+    config.write_text(CONFIG)
+    serve = [sys.executable, "-m", "gateway.cli", "serve", "--config", str(config), "--port", str(port)]
+    environ = {
+        "LLMPO_REDIS_URL": server.url,
+        "LLMPO_TOKEN_SECRET": SEALED_WITH,
+        "LLMPO_LOG_LEVEL": "warning",
+    }
+    server.start()
+    try:
+        with running(serve, 1, environ, root) as pid:
+            wait_until(lambda: is_planned(server.url), "a plan", seconds=120)
+            yield Contestant(suffix, server.url, port, pid)
+    finally:
+        server.stop()
+
+
+def run(rounds: int, count: int, against: Path | None) -> dict[str, list[dict[str, float]]]:
     """All rounds, one report a request and many in turn; the first round only warms up."""
     rng, found = random.Random(1), dict[str, list[dict[str, float]]]()
-    with tempfile.TemporaryDirectory() as folder:
-        server, port = SERVERS["redis"](Path(folder) / "store"), free_port()
-        server.start()
-        config = Path(folder) / "gateway.yaml"
-        config.write_text(CONFIG)
-        serve = [sys.executable, "-m", "gateway.cli", "serve", "--config", str(config), "--port", str(port)]
-        environ = {
-            "LLMPO_REDIS_URL": server.url,
-            "LLMPO_TOKEN_SECRET": SEALED_WITH,
-            "LLMPO_LOG_LEVEL": "warning",
-        }
-        try:
-            with running(serve, 1, environ) as pid:
-                wait_until(lambda: is_planned(server.url), "a plan", seconds=120)
-                for number in range(rounds + 1):
-                    for name, size in (("one a request", 1), (f"{BATCH} a request", BATCH)):
-                        requests = bodies(count, size, rng)
-                        figures = measured(server.url, port, pid, requests, count)
-                        if number:
-                            found.setdefault(name, []).append(figures)
-        finally:
-            server.stop()
-    return found
+    with ExitStack() as resources:
+        folder = Path(resources.enter_context(tempfile.TemporaryDirectory()))
+        checkouts = {"": ROOT} | ({OTHER: against.resolve()} if against else {})
+        contestants = [
+            resources.enter_context(serving(root, suffix, folder / str(number)))
+            for number, (suffix, root) in enumerate(checkouts.items())
+        ]
+        for number in range(rounds + 1):
+            for name, size in (("one a request", 1), (f"{BATCH} a request", BATCH)):
+                for each in contestants[:: 1 if number % 2 else -1]:
+                    requests = bodies(count, size, rng)
+                    figures = measured(each.url, each.port, each.pid, requests, count)
+                    if number:
+                        found.setdefault(name + each.suffix, []).append(figures)
+    return dict(sorted(found.items(), key=lambda item: OTHER in item[0]))
 
 
 def main() -> None:
@@ -187,14 +216,17 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--reports", type=int, default=10_000)
+    parser.add_argument("--against", type=Path, metavar="PATH", help="another checkout of this project")
+    parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
     os.sched_setaffinity(0, {0})
-    found = run(options.rounds, options.reports)
+    found = run(options.rounds, options.reports, options.against)
     million = statistics.median(each["bytes"] for rounds in found.values() for each in rounds) / 1e3
     figures = rounds_table(FIGURES, found)
-    command = shlex.join(["python", "-m", "benchmarks.feedback", *sys.argv[1:]])
+    given = ["PATH" if each == str(options.against) else each for each in sys.argv[1:]]
+    command = shlex.join(["python", "-m", "benchmarks.feedback", *given])
     save_page(
-        RESULTS,
+        options.output,
         f"# What reports cost\n\n"
         f"{dt.datetime.now(dt.UTC):%Y-%m-%d}, `{command}`, Python {platform.python_version()}, "
         f"{os.cpu_count()} cores shared by gateway, server, clients and other work (load "

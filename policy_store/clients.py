@@ -48,9 +48,11 @@ class SingleClient(Redis):
     Attributes:
         names: The names of the store's keys, for everything that uses this client.
         groups_at_once: About how many experiments one reading script may be asked.
+        shares_trips: Whether writes about different experiments go to one server, so they may go together.
     """
 
     groups_at_once: ClassVar[int] = 100  # takes the server less than a millisecond
+    shares_trips: ClassVar[bool] = True
 
     def __init__(self, pool: BlockingConnectionPool, names: Names) -> None:
         super().__init__(connection_pool=pool)
@@ -132,6 +134,7 @@ class ClusterClient(RedisCluster):
     """
 
     groups_at_once: ClassVar[int] = 1  # the keys of a script share a slot
+    shares_trips: ClassVar[bool] = False  # a node that hangs would delay writes to the others
 
     def __init__(
         self, nodes: Sequence[tuple[str, int]], names: Names, *, max_calls: int, **options: Any

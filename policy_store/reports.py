@@ -9,18 +9,24 @@ from itertools import chain
 from typing import Final, Literal
 
 from policy_store import codec
+from policy_store.clients import StoreClient
 from policy_store.log_records import Result
 from policy_store.names import ExperimentKeys
 from policy_store.report_records import MissingVerdict, Recorded, Report
 from policy_store.roles import Role
 from policy_store.scripting import StorePart
+from policy_store.shared_trips import SharedTrips
 
 # Held reports are deleted after a week without a gateway; so are those of former generations.
 _KEEP_HELD_MILLISECONDS: Final = 7 * 24 * 3600 * 1000
 
 
 class ReportStore(StorePart):
-    """The part of the store for reports."""
+    """The part of the store for reports. Reports that arrive together travel together."""
+
+    def __init__(self, redis: StoreClient, *, timeout_seconds: float = 1.0) -> None:
+        super().__init__(redis, timeout_seconds=timeout_seconds)
+        self._record = SharedTrips(self._scripts).run if redis.shares_trips else self._scripts.run
 
     async def record_preference(self, report: Report, result: Result) -> Recorded:
         """Count the preference of a user who saw both answers, with the forecast of the current plan.
@@ -44,7 +50,7 @@ class ReportStore(StorePart):
         if report.due_at is not None:
             return await self._hold(report, report.due_at, said)
         keys = _counting_keys(self._names.experiment(report.experiment), report)
-        reply = await self._scripts.run("record_preference", keys, report.drawn, *said)
+        reply = await self._record("record_preference", keys, report.drawn, *said)
         return codec.recorded_from(reply, report)
 
     async def record_outcome(
@@ -79,12 +85,12 @@ class ReportStore(StorePart):
         own = keys.generation(report.generation, report.informs)
         touched = (*_counting_keys(keys, report), own.waiting, *own.queues(report.first, report.second))
         said = (report.standing.value, report.idempotency, report.drawn, *said)
-        return codec.recorded_from(await self._scripts.run("record_outcome", touched, *said), report)
+        return codec.recorded_from(await self._record("record_outcome", touched, *said), report)
 
     async def _hold(self, report: Report, due_at: float, said: Sequence[str | int]) -> Recorded:
         keys = self._names.experiment(report.experiment)
         own = keys.generation(report.generation, report.informs)
-        reply = await self._scripts.run(
+        reply = await self._record(
             "hold_report",
             (keys.control, own.unit(report.unit), own.votes, own.held, own.replaceable, own.log, own.counts),
             *(report.unit, codec.micros(due_at), _KEEP_HELD_MILLISECONDS),

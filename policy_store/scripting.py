@@ -74,6 +74,10 @@ _REFUSALS: Final[dict[str, tuple[type[StoreError], str]]] = {
 }
 
 
+Call = tuple[str, Sequence[str], Sequence[str | int]]
+"""A script's name, its keys and its arguments."""
+
+
 @asynccontextmanager
 async def answered_within(redis: StoreClient, seconds: float) -> AsyncIterator[None]:
     """Raise StoreUnavailableError for any fault of the server and for an answer later than `seconds`.
@@ -97,25 +101,26 @@ async def answered_within(redis: StoreClient, seconds: float) -> AsyncIterator[N
     except TimeoutError as error:
         redis.suspect()
         raise StoreUnavailableError(f"The store did not answer within {seconds:g} s.") from error
-    except MasterNotFoundError as error:
-        raise StoreUnavailableError("No Sentinel names a primary of this service.") from error
-    except RedisError as error:
-        word = word_of(error)
-        if word is None:
-            redis.suspect()
-            raise StoreUnavailableError(f"The store failed: {type(error).__name__}: {error}") from error
-        if REFUSALS[word].reconnects:
-            await redis.reconnect()
-        raise StoreRefusedError(f"The store refused: {word}, {REFUSALS[word].meaning}.", word=word) from error
-    except (RedisClusterException, OSError) as error:
-        redis.suspect()
-        raise StoreUnavailableError(f"The store failed: {type(error).__name__}: {error}") from error
-    except RuntimeError as error:
-        # uvloop's word for a connection that was closed between taking it and writing to it
-        if _CLOSED not in str(error):
+    except (MasterNotFoundError, RedisError, RedisClusterException, OSError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and _CLOSED not in str(error):
             raise
+        raise await _fault(redis, error) from error
+
+
+async def _fault(redis: StoreClient, error: Exception) -> StoreUnavailableError:
+    """What a fault of the server or the driver is for callers, after what it asks of the client."""
+    if isinstance(error, MasterNotFoundError):
+        return StoreUnavailableError("No Sentinel names a primary of this service.")
+    word = word_of(error) if isinstance(error, RedisError) else None
+    if word is None:
         redis.suspect()
-        raise StoreUnavailableError("The store closed the connection.") from error
+        if isinstance(error, RuntimeError):
+            # uvloop's word for a connection that was closed between taking it and writing to it
+            return StoreUnavailableError("The store closed the connection.")
+        return StoreUnavailableError(f"The store failed: {type(error).__name__}: {error}")
+    if REFUSALS[word].reconnects:
+        await redis.reconnect()
+    return StoreRefusedError(f"The store refused: {word}, {REFUSALS[word].meaning}.", word=word)
 
 
 def _states(fact: str) -> dict[str, Any]:
@@ -227,14 +232,23 @@ class Scripts:
         """
         async with answered_within(self._redis, self._timeout_seconds):
             reply = await self._run(name, keys, arguments)
-        if reply[0] in _REFUSALS:
-            error, sentence = _REFUSALS[reply[0]]
-            if error is OverCapError:
-                raise OverCapError(sentence, cap=str(reply[1]))
-            if error is ContradictingOutcomeError:
-                raise ContradictingOutcomeError(sentence, reported=str(reply[1]))
-            raise error(" ".join([sentence, *map(str, reply[1:])]))
-        return reply
+        return checked(reply)
+
+    async def run_together(self, calls: Sequence[Call]) -> list[Any]:
+        """What the server replies to each of several scripts, sent at once and run in this order.
+
+        Returns:
+            A reply for each, before `checked`; or a StoreUnavailableError, if the server refused it.
+
+        Raises:
+            StoreUnavailableError: The server failed; some of them may have run.
+        """
+        async with answered_within(self._redis, self._timeout_seconds):
+            replies = await self._run_all(calls)
+        for index, reply in enumerate(replies):
+            if isinstance(reply, Exception):
+                replies[index] = await _fault(self._redis, reply)
+        return replies
 
     async def run_each(self, name: str, groups: Sequence[Sequence[str]], *arguments: str | int) -> list[Any]:
         """What a script that refuses nothing replies about each of many groups of keys.
@@ -245,28 +259,28 @@ class Scripts:
             StoreUnavailableError: The server failed; of a script that writes, some calls may have run.
         """
         size = self._redis.groups_at_once
-        calls = [
-            tuple(chain.from_iterable(groups[start : start + size])) for start in range(0, len(groups), size)
+        calls: list[Call] = [
+            (name, tuple(chain.from_iterable(groups[start : start + size])), arguments)
+            for start in range(0, len(groups), size)
         ]
         async with answered_within(self._redis, self._timeout_seconds):
-            replies = await self._run_all(name, calls, arguments)
+            replies = await self._run_all(calls)
+            if (fault := next((each for each in replies if isinstance(each, Exception)), None)) is not None:
+                raise fault
         return [found for reply in replies for found in reply[1:]]
 
-    async def _run_all(
-        self, name: str, calls: Sequence[Sequence[str]], arguments: Sequence[str | int]
-    ) -> list[list[Any]]:
+    async def _run_all(self, calls: Sequence[Call]) -> list[Any]:
+        """The reply or the server's error to each of several scripts."""
         if len(calls) < 2:  # noqa: PLR2004 - a pipeline is for several
-            return [await self._run(name, keys, arguments) for keys in calls]
-        by_digest, _ = _READING if name in READS else _WRITING
+            return [await self._run(*call) for call in calls]
         pipeline = self._redis.pipeline(transaction=False)
-        for keys in calls:
+        for name, keys, arguments in calls:
+            by_digest, _ = _READING if name in READS else _WRITING
             pipeline.execute_command(by_digest, _digest(name), len(keys), *keys, *arguments)
         replies: list[Any] = await pipeline.execute(raise_on_error=False)
         for index, reply in enumerate(replies):
             if isinstance(reply, NoScriptError):
-                replies[index] = await self._run(name, calls[index], arguments)
-            elif isinstance(reply, Exception):
-                raise reply
+                replies[index] = await self._run(*calls[index])
         return replies
 
     async def _run(self, name: str, keys: Sequence[str], arguments: Sequence[str | int]) -> list[Any]:
@@ -278,3 +292,15 @@ class Scripts:
             # Sent in full only to the server with the keys, because on a cluster each server knows its own
             # scripts.
             return await self._ask(in_full, _texts()[name], *said)
+
+
+def checked(reply: list[Any]) -> list[Any]:
+    """A script's reply, if its status refuses nothing. Raises the StoreError of one that does."""
+    if reply[0] in _REFUSALS:
+        error, sentence = _REFUSALS[reply[0]]
+        if error is OverCapError:
+            raise OverCapError(sentence, cap=str(reply[1]))
+        if error is ContradictingOutcomeError:
+            raise ContradictingOutcomeError(sentence, reported=str(reply[1]))
+        raise error(" ".join([sentence, *map(str, reply[1:])]))
+    return reply

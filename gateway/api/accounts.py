@@ -64,14 +64,17 @@ class Accounts:
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._paths = [(route.path_format, route.path_regex) for route in _declared(routes)]
+        # Most paths are written as they are declared.
+        self._known = {declared: self._declared_as(declared) for declared, _ in self._paths}
         self._hooks = hooks
         self._timer = timer
 
     async def passed_to(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         """Let `app` answer one HTTP request."""
         started = self._timer()
-        matching = (declared for declared, regex in self._paths if regex.match(scope["path"]))
-        account = RequestAccount(request_id_of(scope["headers"]), next(matching, UNMATCHED))
+        path = scope["path"]
+        endpoint = self._known.get(path) or self._declared_as(path)
+        account = RequestAccount(request_id_of(scope["headers"]), endpoint)
         status = CALLER_LEFT
 
         async def send_named(message: Message) -> None:
@@ -105,6 +108,10 @@ class Accounts:
                 )
             )
             ABOUT.reset(token)
+
+    def _declared_as(self, path: str) -> str:
+        """The path of the first route that takes it."""
+        return next((declared for declared, regex in self._paths if regex.match(path)), UNMATCHED)
 
 
 def _declared(routes: Iterable[BaseRoute]) -> Iterator[Route]:

@@ -1,4 +1,4 @@
-"""The ASGI application: sends requests for models straight to their endpoints, and all others to FastAPI."""
+"""The ASGI application: requests for models and reports go past FastAPI, straight to what answers them."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ class GatewayApp(FastAPI):
     Attributes:
         catalogue: The configuration in force; assigning another one to its `current` changes what is served.
         model_endpoints: The endpoints by path; empty until the lifespan begins.
+        direct_routes: Applications for POSTs to other paths, past middleware and router; empty until then.
         hosts: The host names that a gateway without keys accepts; None until the lifespan begins.
         accounts: Reports requests that no such endpoint answers; None until the lifespan begins.
         ask_to_reload: Makes the gateway read its configuration anew, soon; for signals.
@@ -38,6 +39,7 @@ class GatewayApp(FastAPI):
         super().__init__(**options)
         self.catalogue = catalogue
         self.model_endpoints: dict[str, InferenceEndpoint] = {}
+        self.direct_routes: dict[str, ASGIApp] = {}
         self.hosts: LoopbackHosts | None = None
         self.accounts: Accounts | None = None
         self.ask_to_reload: Callable[[], None] = lambda: None
@@ -74,11 +76,10 @@ class GatewayApp(FastAPI):
             await self._answer(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        endpoint = self._endpoint(scope)
-        if endpoint is not None:
-            await endpoint(scope, receive, send)
-        else:
-            await super().__call__(scope, receive, send)
+        endpoint: ASGIApp | None = self._endpoint(scope)
+        if endpoint is None and scope["method"] == "POST":
+            endpoint = self.direct_routes.get(scope["path"])
+        await (endpoint or super().__call__)(scope, receive, send)
 
     def _endpoint(self, scope: Scope) -> InferenceEndpoint | None:
         return self.model_endpoints.get(scope["path"]) if scope["method"] == "POST" else None

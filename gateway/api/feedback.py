@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 import orjson
 from fastapi import APIRouter, Request
@@ -32,14 +34,16 @@ from gateway.api.feedback_peers import (
 )
 from gateway.errors import (
     BodyTooLargeError,
+    GatewayError,
     InvalidFeedbackError,
     InvalidRequestError,
     UnsupportedMediaTypeError,
 )
 from gateway.learning.acknowledging import WaitingPlace
-from gateway.learning.feedback import FeedbackService
+from gateway.learning.feedback import FeedbackService, OpenedReport
 from gateway.learning.given_feedback import Feedback
 
+PATH: Final = "/v1/feedback"
 MOST_REPORTS: Final = 100
 """How many reports one request may hold."""
 
@@ -65,7 +69,7 @@ def feedback_routes(desk: FeedbackDesk) -> APIRouter:
     router = APIRouter(tags=["feedback"])
 
     @router.post(
-        "/v1/feedback",
+        PATH,
         response_model=FeedbackAnswer | FeedbackResults | dict[str, Any],
         responses={_ACCEPTED: {"model": FeedbackAnswer, "description": "It waits (`feedback.spool`)."}},
         openapi_extra=_described(*_SHAPES),
@@ -75,11 +79,7 @@ def feedback_routes(desk: FeedbackDesk) -> APIRouter:
 
         You may send feedback on any answer, because an application cannot know which answers take part.
         """
-        caller, fields = await desk.open(request)
-        if fields.keys() == {"reports"}:
-            return _json({"results": await desk.take_all(request, caller, desk.several(fields, "reports"))})
-        answer = await desk.take(caller, fields, peer_of(fields), _idempotency_key(request))
-        return _json(answer, _ACCEPTED if answer.get("status") == WaitingPlace.SPOOLED else _DONE)
+        return await desk.answer(request)
 
     @router.post("/v1/request/{request_id}/feedback", openapi_extra=_described(HeliconeRating))
     async def rate_request(request: Request, request_id: str) -> Response:
@@ -110,6 +110,13 @@ def feedback_routes(desk: FeedbackDesk) -> APIRouter:
     return router
 
 
+class _Sent(NamedTuple):
+    """A report, and the shape in which it came; None for our own."""
+
+    report: OpenedReport
+    peer: Peer | None
+
+
 class FeedbackDesk:
     """Takes reports from requests.
 
@@ -123,6 +130,15 @@ class FeedbackDesk:
         self._service = service
         self._admit = admit
         self._read_body = read_body
+
+    async def answer(self, request: Request) -> Response:
+        """The answer to `POST /v1/feedback`."""
+        caller, fields = await self.open(request)
+        if fields.keys() == {"reports"}:
+            reports = self.several(fields, "reports")
+            return _json({"results": await self.take_all(request, caller, reports)})
+        answer = await self.take(caller, fields, peer_of(fields), _idempotency_key(request))
+        return _json(answer, _ACCEPTED if answer.get("status") == WaitingPlace.SPOOLED else _DONE)
 
     async def open(self, request: Request) -> tuple[Caller, dict[str, Any]]:
         """The caller, and what the body holds. Raises the error that refuses the request."""
@@ -143,6 +159,12 @@ class FeedbackDesk:
             shape: The product whose clients send it so; None for our own.
             idempotency_key: What the sender calls this report, if the report does not say.
         """
+        return await self._counted(await self._read(caller, fields, shape, idempotency_key))
+
+    async def _read(
+        self, caller: Caller, fields: Any, shape: type[Peer] | None, idempotency_key: str | None = None
+    ) -> _Sent:
+        """A report as it was sent, about an answer that is known."""
         try:
             if not isinstance(fields, dict):
                 raise invalid("A report must be an object; of events, only scores can be taken.")
@@ -152,8 +174,12 @@ class FeedbackDesk:
             self._refuse(error)
         if idempotency_key is not None and feedback.idempotency_key is None:
             feedback = replace(feedback, idempotency_key=idempotency_key)
-        answer = answer_of(await self._service.receive(feedback, caller.key, is_admin=caller.is_admin))
-        return answer.model_dump(exclude_none=True) if peer is None else peer.reply(answer)
+        return _Sent(await self._service.opened(feedback, caller.key, is_admin=caller.is_admin), peer)
+
+    async def _counted(self, sent: _Sent) -> dict[str, Any]:
+        """What became of a report, as its sender expects."""
+        answer = answer_of(await self._service.count(sent.report))
+        return answer.model_dump(exclude_none=True) if sent.peer is None else sent.peer.reply(answer)
 
     def several(self, fields: Mapping[str, Any], name: str) -> list[Any]:
         """The reports of a batch, in the field of this name. Raises InvalidFeedbackError."""
@@ -166,20 +192,40 @@ class FeedbackDesk:
     async def take_all(
         self, request: Request, caller: Caller, reports: list[Any], shape: type[Peer] | None = None
     ) -> list[dict[str, Any]]:
-        """Have several reports counted, one after the other; each counts as a request under the key's limits.
+        """Have several reports counted; each counts as a request under the key's limits.
 
-        What concerns all that follow is raised: the store is away, or the key's requests are used up. The
-        whole batch may be sent again then, because what was counted is not counted again.
+        They are counted together, those about one unit one after the other. What concerns all that follow is
+        raised: the store is away, or the key's requests are used up. The whole batch may be sent again then,
+        because what was counted is not counted again.
         """
-        results = []
-        for number, report in enumerate(reports):
-            if number:
-                await self._admit(request)
-            try:
-                results.append(await self.take(caller, report, shape or peer_of(report)))
-            except InvalidFeedbackError as error:
-                results.append(orjson.loads(error_reply(error).body))
-        return results
+        results: dict[int, dict[str, Any]] = {}
+        sent: dict[int, _Sent] = {}
+        try:
+            for number, report in enumerate(reports):
+                if number:
+                    await self._admit(request)
+                try:
+                    sent[number] = await self._read(caller, report, shape or peer_of(report))
+                except InvalidFeedbackError as error:
+                    results[number] = _refused(error)
+        except GatewayError:
+            await self._all_counted(sent)  # they were within the limits
+            raise
+        results |= await self._all_counted(sent)
+        return [results[number] for number in range(len(reports))]
+
+    async def _all_counted(self, sent: Mapping[int, _Sent]) -> dict[int, dict[str, Any]]:
+        """What became of each report. Raises what concerns not only one of them."""
+        found: dict[int, dict[str, Any]] = {}
+        for numbers in _rounds(sent):
+            became = await asyncio.gather(
+                *(self._counted(sent[number]) for number in numbers), return_exceptions=True
+            )
+            for number, result in zip(numbers, became, strict=True):
+                if isinstance(result, BaseException) and not isinstance(result, InvalidFeedbackError):
+                    raise result
+                found[number] = _refused(result) if isinstance(result, Exception) else result
+        return found
 
     async def linkable(self, caller: Caller, fields: Mapping[str, Any]) -> tuple[Feedback, float]:
         """A report that a link is to make, checked, and how long feedback on its answer counts."""
@@ -219,6 +265,24 @@ class FeedbackDesk:
             case _:
                 self.discarded("invalid_body")
                 raise InvalidFeedbackError(str(error), reason="invalid_body", status=error.status) from error
+
+
+def _rounds(sent: Mapping[int, _Sent]) -> Iterable[Sequence[int]]:
+    """The numbers of all reports, so that of several about one unit each has a round of its own, in order."""
+    rounds: dict[int, list[int]] = {}
+    earlier = Counter[tuple[str, bytes]]()
+    for number, each in sent.items():
+        unit = each.report.unit
+        rounds.setdefault(0 if unit is None else earlier[unit], []).append(number)
+        if unit is not None:
+            earlier[unit] += 1
+    return rounds.values()
+
+
+def _refused(error: InvalidFeedbackError) -> dict[str, Any]:
+    """The refusal of one of several reports."""
+    refused: dict[str, Any] = orjson.loads(error_reply(error).body)
+    return refused
 
 
 async def _ingested(

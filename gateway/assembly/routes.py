@@ -13,8 +13,10 @@ from gateway.api.application import GatewayApp
 from gateway.api.catalogue import model_routes
 from gateway.api.config import config_routes
 from gateway.api.count_tokens import count_tokens_routes
+from gateway.api.direct import DirectRoute
 from gateway.api.events import event_routes
 from gateway.api.experiments import experiment_routes
+from gateway.api.feedback import PATH as FEEDBACK_PATH
 from gateway.api.feedback import FeedbackDesk, feedback_routes
 from gateway.api.feedback_links import feedback_link_routes
 from gateway.api.front_page import front_page_routes
@@ -87,7 +89,16 @@ def join_routes(app: GatewayApp, base: Foundation, parts: Reached) -> None:
         lambda: base.catalogue.current.cors_origins,
     )
     app.router.routes.extend(inference_routes(endpoints))
-    for router in routers(base, parts):
+    guards = Guards(
+        inference.authenticator,
+        inference.limiter,
+        metrics_public=settings.metrics_public,
+        bodies=inference.bodies,
+    )
+    desk = FeedbackDesk(parts.feedback, guards.reporter, guards.control_body)
+    app.direct_routes[FEEDBACK_PATH] = DirectRoute(desk.answer)
+    base.resources.callback(app.direct_routes.clear)
+    for router in routers(base, parts, guards, desk):
         app.include_router(router)
     app.router.routes.extend([*console_routes(), *front_page_routes(app.openapi)])
     if parts.upkeep.reloader is not None:
@@ -95,17 +106,10 @@ def join_routes(app: GatewayApp, base: Foundation, parts: Reached) -> None:
     app.accounts = Accounts(app.router.routes, inference.hooks, inference.timer)
 
 
-def routers(base: Foundation, parts: Reached) -> Iterator[APIRouter]:
+def routers(base: Foundation, parts: Reached, guards: Guards, desk: FeedbackDesk) -> Iterator[APIRouter]:
     """The routes beside those that ask models, in the order in which the API's document lists them."""
     inference, snapshots = parts.inference, parts.inference.snapshots
-    guards = Guards(
-        inference.authenticator,
-        inference.limiter,
-        metrics_public=base.settings.metrics_public,
-        bodies=inference.bodies,
-    )
     admin, control_body = guards.admin, guards.control_body
-    desk = FeedbackDesk(parts.feedback, guards.reporter, control_body)
     yield count_tokens_routes(parts.counts, snapshots, guards.admitted, inference.bodies)
     yield feedback_routes(desk)
     yield feedback_link_routes(desk, parts.links, base.clock)

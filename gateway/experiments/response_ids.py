@@ -18,7 +18,7 @@ import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from binascii import b2a_base64
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
@@ -176,7 +176,7 @@ class ResponseIds:
         builds: Digests of the builds that serve answers, to seal.
     """
 
-    def __init__(self, keys: SealingKeyHolder, experiments: Callable[[], Iterable[str]]) -> None:
+    def __init__(self, keys: SealingKeyHolder, experiments: Callable[[], Collection[str]]) -> None:
         self._holder = keys
         self.builds = BuildDigests(keys)
         self._keys: SealingKeys | None = None
@@ -307,11 +307,13 @@ class ResponseIds:
         return digest
 
     def _name(self, digest: bytes) -> str:
-        known = set(self._experiments())
-        for name in known:
-            self._digest(name)
-        found = self._names.get(digest, "")
-        if found not in known:
+        known = self._experiments()
+        found = self._names.get(digest)
+        if found is None:
+            for name in known:
+                self._digest(name)
+            found = self._names.get(digest)
+        if found is None or found not in known:
             raise _unknown_experiment()
         return found
 

@@ -16,9 +16,10 @@ With `feedback.hold` the store keeps both until the answer is that old; planning
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from gateway.errors import InvalidFeedbackError, StoreHeldError, UnavailableError
 from gateway.experiments.collecting import Takes
@@ -42,6 +43,26 @@ _APART: Final[Mapping[Apart, NotCounted]] = {
     Apart.PROVIDER_STATE: NotCounted.PROVIDER_STATE,
     Apart.EARLIER_SESSION: NotCounted.EARLIER_SESSION,
 }
+
+
+class OpenedReport(NamedTuple):
+    """A report about an answer that is known.
+
+    Attributes:
+        feedback: The report, about the id that seals what the answer was given for.
+        assigned: What the answer was given for.
+        experiment: The answer's experiment.
+    """
+
+    feedback: Feedback
+    assigned: Assignment | Unassigned
+    experiment: LiveExperiment
+
+    @property
+    def unit(self) -> tuple[str, bytes] | None:
+        """What several reports may be about, whose order then matters; None if it is not to be counted."""
+        assigned = self.assigned
+        return (assigned.experiment, assigned.unit) if isinstance(assigned, Assignment) else None
 
 
 class FeedbackService:
@@ -81,12 +102,28 @@ class FeedbackService:
     async def receive(
         self, feedback: Feedback, key: str | None = None, *, is_admin: bool = True
     ) -> Acknowledgement:
-        """Count `feedback`, once.
+        """Count `feedback`, once: `opened`, then `count`, whose arguments and errors these are."""
+        return await self.count(await self.opened(feedback, key, is_admin=is_admin))
+
+    async def opened(
+        self, feedback: Feedback, key: str | None = None, *, is_admin: bool = True
+    ) -> OpenedReport:
+        """A report with what its answer was given for.
 
         Args:
             feedback: The report.
             key: Name of the API key that reports; None if none is needed.
             is_admin: Whether the key may report on answers of other keys.
+
+        Raises:
+            InvalidFeedbackError: The application did something wrong.
+            UnavailableError: The store has to be asked, and did not answer.
+        """
+        with self._refusals_told():
+            return await self._opened(feedback, key, is_admin=is_admin)
+
+    async def count(self, report: OpenedReport) -> Acknowledgement:
+        """Count a report, once.
 
         Raises:
             InvalidFeedbackError: The application did something wrong; nothing was changed.
@@ -95,16 +132,13 @@ class FeedbackService:
             StoreHeldError: The store lost something and no operator has accepted that yet; nothing was
                 counted.
         """
-        try:
-            feedback, assigned, experiment = await self._opened(feedback, key, is_admin=is_admin)
+        feedback, assigned, experiment = report
+        with self._refusals_told():
             if isinstance(assigned, Assignment) and feedback.is_to_count:
                 recorded = await self._recorded(feedback, assigned, experiment)
             else:
                 _check_said(feedback, assigned, experiment)  # even if the answer takes no part
                 recorded = _uncounted(feedback, assigned)
-        except (InvalidFeedbackError, UnavailableError) as error:
-            self._tell_refusal(error)
-            raise
         self._tell(feedback, recorded, experiment)
         return Acknowledgement.of(recorded, experiment.name)
 
@@ -175,36 +209,35 @@ class FeedbackService:
             InvalidFeedbackError: The application did something wrong.
             UnavailableError: The store did not answer.
         """
-        try:
+        with self._refusals_told():
             feedback, assigned, experiment = await self._opened(feedback, key, is_admin=is_admin)
             if feedback.signal is not None and feedback.value is None and experiment.way.rates_answers:
                 check_signal(feedback.signal, experiment.signals)
             else:
                 _check_said(feedback, assigned, experiment)
-        except (InvalidFeedbackError, UnavailableError) as error:
-            self._tell_refusal(error)
-            raise
         return feedback, experiment
 
     def discarded(self, reason: str) -> None:
         """Announce a report that changed nothing, even one that was refused before it could be parsed."""
         self._hooks.tell(FeedbackDiscarded(reason))
 
-    def _tell_refusal(self, error: InvalidFeedbackError | UnavailableError) -> None:
+    @contextmanager
+    def _refusals_told(self) -> Iterator[None]:
         """Announce why a report is refused."""
-        if isinstance(error, InvalidFeedbackError):
+        try:
+            yield
+        except InvalidFeedbackError as error:
             self.discarded(error.reason)
-        else:
+            raise
+        except UnavailableError as error:
             self.discarded("store_held" if isinstance(error, StoreHeldError) else "store_unavailable")
+            raise
 
-    async def _opened(
-        self, feedback: Feedback, key: str | None, *, is_admin: bool
-    ) -> tuple[Feedback, Assignment | Unassigned, LiveExperiment]:
-        """A report about the id that seals what its answer was assigned; what that was; the experiment."""
+    async def _opened(self, feedback: Feedback, key: str | None, *, is_admin: bool) -> OpenedReport:
         found, assigned = await self._answers.open(feedback.response_id, key)
         if found != feedback.response_id:
             feedback = replace(feedback, response_id=found)
-        return feedback, assigned, self._experiment(assigned, key, is_admin=is_admin)
+        return OpenedReport(feedback, assigned, self._experiment(assigned, key, is_admin=is_admin))
 
     def _experiment(
         self, assigned: Assignment | Unassigned, key: str | None, *, is_admin: bool

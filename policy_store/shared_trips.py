@@ -1,0 +1,83 @@
+"""Lets scripts that are asked for at the same time share a round trip to the server.
+
+A call's round trip costs this process several times what the script costs the server. While one trip is under
+way, further calls wait, and all that have gathered go together. Each call has its answer only after the
+server's own reply to it, so nothing is acknowledged earlier than by a trip of its own. A server that is slow
+does not make calls wait for each other: after `PATIENCE_SECONDS` those that wait set out beside the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+
+from policy_store.scripting import Call, Scripts, checked
+
+PATIENCE_SECONDS: Final = 0.02
+"""The longest that a call waits for an earlier trip to end."""
+MOST_TOGETHER: Final = 32
+"""Most calls of one trip. The server runs them in a row, and other clients wait for that long."""
+
+
+class SharedTrips:
+    """Runs scripts, those that arrive together in one round trip, in the order of their arrival.
+
+    Args:
+        scripts: Runs them.
+    """
+
+    def __init__(self, scripts: Scripts) -> None:
+        self._scripts = scripts
+        self._waiting: list[tuple[Call, asyncio.Future[Any]]] = []
+        self._trips: set[asyncio.Task[None]] = set()
+        self._patience: asyncio.TimerHandle | None = None
+
+    async def run(self, name: str, keys: Sequence[str], *arguments: str | int) -> list[Any]:
+        """The script's reply, as from `Scripts.run`. Raises like it.
+
+        A call that is cancelled may run all the same.
+        """
+        answer = asyncio.get_running_loop().create_future()
+        self._waiting.append(((name, keys, arguments), answer))
+        if not self._trips:
+            self._depart()
+        elif self._patience is None:
+            self._be_patient()
+        reply = await answer
+        if isinstance(reply, Exception):
+            raise reply
+        return checked(reply)
+
+    def _be_patient(self) -> None:
+        self._patience = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._depart)
+
+    def _depart(self) -> None:
+        """Begin a trip, which takes those along that wait when it sets out."""
+        trip = asyncio.get_running_loop().create_task(self._trip())
+        self._trips.add(trip)
+        trip.add_done_callback(self._returned)
+
+    async def _trip(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        party, self._waiting = self._waiting[:MOST_TOGETHER], self._waiting[MOST_TOGETHER:]
+        if self._waiting:
+            self._be_patient()
+        party = [(call, answer) for call, answer in party if not answer.cancelled()]
+        for (_, answer), reply in zip(party, await self._replies([call for call, _ in party]), strict=True):
+            if not answer.done():
+                answer.set_result(reply)
+
+    async def _replies(self, calls: Sequence[Call]) -> Sequence[Any]:
+        """What each call comes to: the server's reply, or an error."""
+        try:
+            return await self._scripts.run_together(calls)
+        except Exception as error:  # noqa: BLE001 - each caller has it raised
+            return [error] * len(calls)
+
+    def _returned(self, trip: asyncio.Task[None]) -> None:
+        self._trips.discard(trip)
+        if self._waiting:
+            self._depart()
