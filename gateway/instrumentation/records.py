@@ -222,12 +222,14 @@ class JudgeCalled(NamedTuple):
     """A provider was asked for the judge's sake: for a verdict (`judge`) or for an answer (`policy`).
 
     Attributes:
-        outcome: `answered`, or the reason of the `UpstreamError`.
+        outcome: `answered`, the reason of the `UpstreamError`, or `template` if the policy's failed before.
+        policy: The policy that was asked; empty for the judge.
     """
 
     experiment: str
     role: JudgeRole
     outcome: str
+    policy: str = ""
 
 
 class PairJudged(NamedTuple):

@@ -20,6 +20,7 @@ from gateway.instrumentation.records import JudgeCalled, JudgeRole, NotJudged, P
 from gateway.judging.prompt import judge_messages
 from gateway.judging.spending import Bill, expected_usd, nano
 from gateway.judging.texts import conversation_text, text_to_judge
+from gateway.judging.unkept import unkept
 from gateway.judging.unseen import Dropped, UnseenPair
 from gateway.judging.verdicts import Judged, ResultWord, both_of, judged
 from gateway.upstream.base import Upstream, UpstreamRequest
@@ -29,6 +30,7 @@ from gateway.upstream.surfaces import Surface
 from policy_store.errors import StoreError
 
 _TIMEOUT: Final = "timeout"
+_TEMPLATE: Final = "template"
 
 Count = Callable[[UnseenPair, ResultWord], Awaitable[Dropped | None]]
 """Has a verdict counted once; returns why it was not."""
@@ -132,7 +134,7 @@ class UnseenComparisons:
             shown = (second, first) if is_exchanged else (first, second)
             asked = {"messages": judge_messages(question, request, *shown), **unseen.judge.params}
             call = UpstreamRequest(unseen.models[unseen.judge.model], asked, limit_seconds=_seconds(unseen))
-            said = await self._called(unseen, call, "judge", bill)
+            said = await self._called(unseen, call, bill)
             return _text_in(said, call.surface) or ""
 
         verdict = await judged(first, second, ask)
@@ -148,30 +150,33 @@ class UnseenComparisons:
         try:
             payload, part = compiled.put_to(body, surface.name)
         except RenderError as error:
+            self._hooks.tell(JudgeCalled(unseen.experiment.name, "policy", _TEMPLATE, compiled.name))
             raise NoVerdictError(Dropped.ANSWER_FAILED) from error
+        payload = unkept(payload, surface)
         call = UpstreamRequest(
             *(unseen.models[compiled.model], payload, surface, unseen.headers, _seconds(unseen), part)
         )
-        answer = await self._called(unseen, call, "policy", bill)
+        answer = await self._called(unseen, call, bill, compiled.name)
         text = _text_in(answer, surface)
         if text is None:
             raise NoVerdictError(Dropped.ANSWER_NOT_TEXT)
         return text, self._build_of(answer)
 
-    async def _called(self, unseen: UnseenPair, call: UpstreamRequest, role: JudgeRole, bill: Bill) -> bytes:
-        """A model's answer."""
+    async def _called(self, unseen: UnseenPair, call: UpstreamRequest, bill: Bill, policy: str = "") -> bytes:
+        """A model's answer: that of a policy, or else the judge's."""
         name = unseen.experiment.name
+        role: JudgeRole = "policy" if policy else "judge"
         try:
             body, _ = await self._upstream.complete(call)
         except UpstreamError as error:
             if error.reason == _TIMEOUT:
                 bill.add(call.target.name, call.payload)
-            self._hooks.tell(JudgeCalled(name, role, error.reason))
+            self._hooks.tell(JudgeCalled(name, role, error.reason, policy))
             raise NoVerdictError(_why(role, error.reason)) from error
         except asyncio.CancelledError:
             bill.add(call.target.name, call.payload)
             raise
-        self._hooks.tell(JudgeCalled(name, role, "answered"))
+        self._hooks.tell(JudgeCalled(name, role, "answered", policy))
         bill.add(call.target.name, call.payload, body)
         return body
 

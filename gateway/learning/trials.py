@@ -6,7 +6,7 @@ store from time to time, off the request path.
 
 A failure may be known before the end of answers that were begun earlier, which would make a policy look
 worse than it is. So a failure is added only once every request that began before it has ended; answers are
-added at once.
+added at once. Answers that only a judge sees count like those that users see.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Final
 
 from gateway.experiments.catalogue import CatalogueHolder
 from gateway.instrumentation.hooks import Listener
-from gateway.instrumentation.records import AttemptEnded, PolicyFailed
+from gateway.instrumentation.records import AttemptEnded, JudgeCalled, PolicyFailed
 from policy_store.errors import StoreError
 from policy_store.store import PolicyStore
 
@@ -47,7 +47,13 @@ class TrialCounter(Listener):
         lag_seconds: float,
         interval_seconds: float,
     ) -> None:
-        super().__init__({AttemptEnded: self._attempt_ended, PolicyFailed: self._policy_failed})
+        super().__init__(
+            {
+                AttemptEnded: self._attempt_ended,
+                PolicyFailed: self._policy_failed,
+                JudgeCalled: self._judge_called,
+            }
+        )
         self._store = store
         self._catalogue = catalogue
         self._timer = timer
@@ -67,6 +73,13 @@ class TrialCounter(Listener):
         """Count a failure of a policy that was asked, some time later."""
         if event.reason not in _NOT_ASKED and len(self._failed) < MOST_FAILURES:
             self._failed.append((self._timer(), (event.experiment, event.policy)))
+
+    def _judge_called(self, event: JudgeCalled) -> None:
+        """Count an answer or a failure of a policy that was asked for a judge."""
+        if event.policy and event.outcome == "answered":
+            self._answered[event.experiment, event.policy] += 1
+        elif event.policy:
+            self._policy_failed(PolicyFailed("", event.experiment, event.policy, event.outcome))
 
     async def run(self) -> None:
         """Add the counts to the store until cancelled."""
@@ -112,7 +125,9 @@ class TrialCounter(Listener):
         self._failed = deque(each for each in self._failed if is_same(each[1][0]))
 
     def _failures_due(self) -> Counter[tuple[str, str]]:
-        due, before = Counter[tuple[str, str]](), self._timer() - self._lag_seconds
+        judges = [each.spec.judge for each in self._defined.values() if each.spec.judge is not None]
+        longest = max([self._lag_seconds, *(judge.timeout.total_seconds() for judge in judges)])
+        due, before = Counter[tuple[str, str]](), self._timer() - longest
         while self._failed and self._failed[0][0] <= before:
             due[self._failed.popleft()[1]] += 1
         return due

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from gateway.experiments.judge import CompiledJudge
 from gateway.experiments.response_ids import Assignment
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import NotJudged
 from gateway.judging.texts import conversation_text, text_to_judge, without_thought
+from gateway.judging.unkept import unseen_request
 from gateway.judging.unseen import Dropped, UnseenPair
 from gateway.serving.panel import Panel
 from gateway.serving.streamed_text import StreamedText, ended_response
 from gateway.upstream.base import TRACE_HEADERS, AnswerStream, RawHeaders
 from gateway.upstream.json_text import parsed, written
 from gateway.upstream.surfaces import RESPONSES, Surface
-
-_OF_STREAMS: Final = frozenset({"stream", "stream_options"})
 
 
 class Shadowing:
@@ -61,9 +60,6 @@ class Shadowing:
         if len(texts) < len(served) or conversation_text(question.payload, question.surface) is None:
             self._hooks.tell(NotJudged(panel.experiment.name, Dropped.NOT_TEXT.value))
             return
-        body: dict[str, Any] = {
-            name: value for name, value in question.payload.items() if name not in _OF_STREAMS
-        }
         self._offer(
             UnseenPair(
                 experiment=panel.experiment,
@@ -72,7 +68,7 @@ class Shadowing:
                 assignment=assignment,
                 surface=question.surface,
                 headers={name: text for name, text in question.headers.items() if name not in TRACE_HEADERS},
-                request=written(body),
+                request=written(unseen_request(question.payload)),
                 served=texts,
             )
         )

@@ -124,7 +124,6 @@ class MetricsHook(Listener):
             LimitsSkipped: metrics.limits_skipped,
             FeedbackReceived: metrics.feedback,
             FeedbackDiscarded: metrics.feedback_discarded,
-            JudgeCalled: metrics.judge_calls,
             PlanningFailed: metrics.planner_errors,
             WebhookAttempted: metrics.webhook_deliveries,
         }
@@ -135,6 +134,7 @@ class MetricsHook(Listener):
                 AttemptEnded: self._attempt_ended,
                 Ejected: partial(self._ejection_changed, is_ejected=True),
                 EjectionEnded: partial(self._ejection_changed, is_ejected=False),
+                JudgeCalled: lambda event: metrics.judge_calls.labels(*event[:3]).inc(),
                 PairJudged: self._judging_ended,
                 NotJudged: self._judging_ended,
                 JudgeQueueChanged: lambda event: metrics.judge_waiting.labels(event.experiment).set(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import pytest
 
 from gateway.config.gateway_file import GatewayConfig
-from tests.gateway.fake_upstream import FakeUpstream, answer, status
+from tests.gateway.api.surfaces.answers import good
+from tests.gateway.api.surfaces.asking import ASKED
+from tests.gateway.building import NAME
+from tests.gateway.fake_upstream import Behaviour, FakeUpstream, answer, status
 from tests.gateway.judging.judges import ALWAYS_FIRST, judge_by, judged_fields, likes
 from tests.gateway.whole import Whole, quick_settings, whole_gateway
 
@@ -22,10 +25,10 @@ def opened(upstream: FakeUpstream, embedded_url: str) -> Open:
     """Opens gateways with a judge, on an embedded store."""
 
     @asynccontextmanager
-    async def opening(**changes: Any) -> AsyncIterator[Whole]:
+    async def opening(settings: Mapping[str, Any] | None = None, **changes: Any) -> AsyncIterator[Whole]:
         fields = judged_fields(api_base=upstream.api_base, **{"promotion": SLOW_TO_DECIDE, **changes})
-        settings = quick_settings(embedded_url, judge_drain_seconds=0.1)
-        async with whole_gateway(GatewayConfig.model_validate(fields), settings) as gateway:
+        run = quick_settings(embedded_url, judge_drain_seconds=0.1, **(settings or {}))
+        async with whole_gateway(GatewayConfig.model_validate(fields), run) as gateway:
             yield gateway
 
     return opening
@@ -191,3 +194,85 @@ async def test_verdicts_beside_votes_decide_nothing(opened: Open, upstream: Fake
     (pair,) = judge["pairs"]
     assert (pair["users"]["losses"], pair["judge"]["losses"]) == (len(shown), len(replies) - len(shown))
     assert pair["verdict"] == "agree"
+
+
+@pytest.mark.parametrize("failure", [status(500), status(400)], ids=["failing", "refusing"])
+async def test_a_candidate_that_always_fails_unseen_ends_its_experiment(
+    opened: Open, upstream: FakeUpstream, failure: Behaviour
+) -> None:
+    """No user ever sees it, and without its answers there are no verdicts to end the experiment."""
+    upstream.on("warm", failure)
+    quick = {"request_timeout_seconds": 0.2}
+    promotion = {"gives_up_after": "1s", "min_comparisons": 0}
+    async with opened(quick, promotion=promotion, judge={"timeout": "1s"}) as gateway:
+        await gateway.planned()
+
+        async def is_over() -> bool:
+            assert (await gateway.ask()).text == "I am plain."
+            return bool((await gateway.experiment())["state"] != "running")
+
+        await gateway.eventually(is_over, "the end")
+        found = await gateway.experiment()
+        assert await gateway.metric("llmpo_policy_failures_total") == 0
+
+    assert (found["state"], found["incumbent"], found["comparisons"]) == ("unfit", "plain", 0)
+    event = next(each for each in found["events"] if each["kind"] == "gave_up")
+    assert event["detail"]["policy"] == "warm"
+    assert 13 <= event["detail"]["failed"] <= upstream.calls_of("warm")
+
+
+async def test_a_provider_is_not_asked_to_keep_what_nobody_sees(opened: Open, upstream: FakeUpstream) -> None:
+    """What a caller wrote about its own answer is left out of the request for the judge's."""
+    upstream.on("judge", likes("warm"))
+    told = {
+        "store": True,
+        "metadata": {"customer": "ada"},
+        "prompt_cache_retention": "24h",
+        "service_tier": "priority",
+        "user": "u-1",
+        "temperature": 0.5,
+    }
+    async with opened() as gateway:
+        assert (await gateway.ask(**told)).status == 200
+        await _judge_of(gateway, settled=1)
+    (live,) = [seen.body for seen in upstream.seen if seen.body["model"] == "plain"]
+    (unseen,) = [seen.body for seen in upstream.seen if seen.body["model"] == "warm"]
+    assert live.items() >= told.items()
+    assert unseen == {"model": "warm", "messages": live["messages"], "user": "u-1", "temperature": 0.5}
+    asked = [seen.body for seen in upstream.seen if seen.body["model"] == "judge"]
+    assert not {"store", "metadata", "user"} & asked[0].keys()
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("kind", ["chat/completions", "responses", "messages"])
+async def test_every_kind_of_request_is_judged(
+    upstream: FakeUpstream, embedded_url: str, kind: str, stream: bool
+) -> None:
+    """From the caller's request to the counted verdict, by the text that the caller read."""
+    seen: list[set[str]] = []
+
+    def note(a: str, b: str) -> str:
+        seen.append({a, b})
+        return "A" if "warm" in a else "B"
+
+    for model in ("plain", "warm"):
+        upstream.on(model, good(f"I am {model}."))
+    upstream.on("judge", judge_by(note))
+    fields = judged_fields(api_base=upstream.api_base, promotion=SLOW_TO_DECIDE)
+    if kind == "messages":
+        for entry in fields["model_list"][:2]:
+            entry["litellm_params"]["model"] = f"anthropic/{entry['model_name']}"
+            entry["litellm_params"]["api_base"] = f"http://127.0.0.1:{upstream.port}"
+    config = GatewayConfig.model_validate(fields)
+    async with whole_gateway(config, quick_settings(embedded_url)) as gateway:
+        body = {"model": NAME, **ASKED[kind], "stream": stream}
+        reply = await gateway.call("POST", f"/v1/{kind}", body)
+        assert (reply.status, b"I am plain." in reply.body) == (200, True)
+        await _judge_of(gateway, settled=1)
+        assert (await gateway.experiment())["wins"] == [[0, 0], [1, 0]]
+
+    assert seen == [{"I am plain.", "I am warm."}] * 2
+    (unseen,) = [each.body for each in upstream.seen if each.body["model"] == "warm"]
+    # A response is kept unless the request says no.
+    assert unseen.get("store") is (False if kind == "responses" else None)
+    assert not unseen.get("stream")
