@@ -17,6 +17,7 @@ from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.connection import Connection, SSLConnection
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
 from redis.commands import AsyncCoreCommands
+from redis.connection import HiredisRespSerializer
 from redis.crc import key_slot
 from redis.exceptions import RedisError, SlotNotCoveredError
 
@@ -24,6 +25,22 @@ from policy_store.names import Names
 
 _READING_SCRIPTS: Final = {"EVALSHA_RO": "EVALSHA", "EVAL_RO": "EVAL"}
 _MOST_TAGS: Final = 100_000
+
+
+class _Packing:
+    """Packs commands in C. The driver's asynchronous connections pack every argument in Python."""
+
+    _packer: ClassVar = HiredisRespSerializer()
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        """A command in the server's protocol."""
+        packed: list[bytes] = self._packer.pack(*args)
+        return packed
+
+
+def packing(kind: type[Any]) -> type[Any]:
+    """The driver's kind of connection, as one that packs commands in C."""
+    return type(f"Packing{kind.__name__}", (_Packing, kind), {})
 
 
 class Pool(BlockingConnectionPool):
@@ -55,6 +72,7 @@ class SingleClient(Redis):
     shares_trips: ClassVar[bool] = True
 
     def __init__(self, pool: BlockingConnectionPool, names: Names) -> None:
+        pool.connection_class = packing(pool.connection_class)
         super().__init__(connection_pool=pool)
         self.auto_close_connection_pool = True
         self.names = names
@@ -146,6 +164,8 @@ class ClusterClient(RedisCluster):
             max_connections=2 * max_calls,  # pipelines need further connections
             **options,
         )
+        kinds = self.connection_kwargs
+        kinds["connection_class"] = packing(kinds.get("connection_class", Connection))
         self.names = names
         self._first_nodes = nodes
         self._places = asyncio.Semaphore(max_calls)

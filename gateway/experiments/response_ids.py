@@ -348,24 +348,27 @@ def _unknown_experiment() -> InvalidFeedbackError:
 
 def _decode(response_id: str) -> bytes:
     """The bytes of a response id, checked for form only."""
-    malformed = InvalidFeedbackError(
-        "This is not the id of an answer of an experiment of this gateway.",
-        reason="malformed_id",
-        param="id",
-    )
     prefix = next((prefix for prefix in _PREFIXES if response_id.startswith(prefix)), None)
     if prefix is None and (of_request := _REQUEST_ID.match(response_id)):
         prefix = of_request[0]
     if prefix is None or not response_id.isascii():
-        raise malformed
+        raise _malformed()
     text = response_id[len(prefix) :]
     try:
         token = urlsafe_b64decode(text + "=" * (-len(text) % 4))
     except (Base64Error, ValueError):
-        raise malformed from None
+        raise _malformed() from None
     # The decoder skips foreign characters and ignores spare bits, so only the canonical spelling is accepted.
     if len(token) != _PAYLOAD_BYTES.get(token[:1], -1) + _OVERHEAD_BYTES:
-        raise malformed
+        raise _malformed()
     if urlsafe_b64encode(token).rstrip(b"=").decode() != text:
-        raise malformed
+        raise _malformed()
     return token
+
+
+def _malformed() -> InvalidFeedbackError:
+    return InvalidFeedbackError(
+        "This is not the id of an answer of an experiment of this gateway.",
+        reason="malformed_id",
+        param="id",
+    )

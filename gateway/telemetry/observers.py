@@ -122,7 +122,6 @@ class MetricsHook(Listener):
             AuthenticationFailed: metrics.authentication_failures,
             KeyLimited: metrics.limited,
             LimitsSkipped: metrics.limits_skipped,
-            FeedbackReceived: metrics.feedback,
             FeedbackDiscarded: metrics.feedback_discarded,
             PlanningFailed: metrics.planner_errors,
             WebhookAttempted: metrics.webhook_deliveries,
@@ -132,6 +131,7 @@ class MetricsHook(Listener):
                 RequestBegun: self._request_begun,
                 RequestFinished: self._request_finished,
                 AttemptEnded: self._attempt_ended,
+                FeedbackReceived: self._feedback_received,
                 Ejected: partial(self._ejection_changed, is_ejected=True),
                 EjectionEnded: partial(self._ejection_changed, is_ejected=False),
                 JudgeCalled: lambda event: metrics.judge_calls.labels(*event[:3]).inc(),
@@ -150,6 +150,7 @@ class MetricsHook(Listener):
         self._kept = 0
         # Since the last flush, by endpoint, status, model and key:
         self._finished: defaultdict[tuple[str, int, str, str], int] = defaultdict(int)
+        self._received: defaultdict[FeedbackReceived, int] = defaultdict(int)
         self._overheads: list[float] = []
         # By model, experiment, policy, role and key; for streamed answers also without the last two:
         self._answers: defaultdict[tuple[str, str, str, str, str], _Answers] = defaultdict(_Answers)
@@ -174,12 +175,14 @@ class MetricsHook(Listener):
             metrics.requests.labels(endpoint, str(status)).inc(count)
             if model:
                 metrics.key_requests.labels(self._key_label(key), model, str(status)).inc(count)
+        for received, count in self._received.items():
+            metrics.feedback.labels(*received).inc(count)
         metrics.gateway_overhead.observe_all(self._overheads)
         for (model, experiment, policy), seconds in self._first_tokens.items():
             metrics.time_to_first_token.labels(experiment, policy, model).observe_all(seconds)
         for named, answers in self._answers.items():
             self._flush_answers(*named, answers)
-        for each in (self._finished, self._overheads, self._first_tokens, self._answers):
+        for each in (self._finished, self._received, self._overheads, self._first_tokens, self._answers):
             each.clear()
 
     def _flush_answers(
@@ -215,6 +218,12 @@ class MetricsHook(Listener):
         self._finished[event.endpoint, event.status, event.model, event.key] += 1
         if event.overhead_seconds is not None:
             self._overheads.append(event.overhead_seconds)
+        self._kept += 1
+        if self._kept >= _MOST_KEPT:
+            self.flush()
+
+    def _feedback_received(self, event: FeedbackReceived) -> None:
+        self._received[event] += 1
         self._kept += 1
         if self._kept >= _MOST_KEPT:
             self.flush()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from base64 import b64encode
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
 import pytest
@@ -12,6 +12,8 @@ import pytest
 from gateway.config.api_keys import hash_key
 from policy_store.connect import connect
 from policy_store.report_records import Receipt
+from policy_store.scripting import Call, Scripts
+from policy_store.store import PolicyStore
 from tests.gateway.building import NAME, gateway_config
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.whole import Whole, quick_settings, whole_gateway
@@ -217,8 +219,47 @@ async def test_a_batch_is_a_list_of_one_to_a_hundred(gateway: Whole, reports: An
     assert (reply.status, reply.code) == (400, "invalid_body")
 
 
-async def test_each_report_of_a_batch_counts_against_the_keys_limit(
+async def test_reports_of_a_batch_on_one_answer_keep_their_order(
     upstream: FakeUpstream, embedded_url: str
+) -> None:
+    """The last word stands, although reports of a batch travel together, and nothing is counted twice."""
+    feedback = {"changed_mind": "replace"}
+    config = gateway_config(api_base=upstream.api_base, feedback=feedback)
+    async with whole_gateway(config, quick_settings(embedded_url)) as gateway:
+        named = await answered(gateway)
+        said = [(named, True), (named, False), (named, False), (named, True), (None, True), (named, False)]
+        reports = [{"id": name, "signal": "thumb", "value": value} for name, value in said]
+        results = (await gateway.feed(reports=reports)).json["results"]
+        last = await gateway.feed(id=named, signal="thumb", value=False)
+    found = [each.get("status") for each in results]
+    assert found == ["pending", "replaced", "duplicate", "replaced", None, "replaced"]
+    assert last.json["status"] == "duplicate"
+
+
+async def test_a_batch_of_a_hundred_takes_a_few_trips_to_the_store(
+    gateway: Whole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each report is answered for itself, and in its place."""
+    trips: list[int] = []
+    together = Scripts.run_together
+
+    async def counted(scripts: Scripts, calls: Sequence[Call]) -> list[Any]:
+        trips.append(len(calls))
+        return await together(scripts, calls)
+
+    monkeypatch.setattr(Scripts, "run_together", counted)
+    named = await answered(gateway)
+    reports = [{"id": named, "signal": "thumb", "value": True}, *([{"id": "x"}] * 3)]
+    units = [await answered(gateway) for _ in range(40)]
+    reports += [{"id": each, "signal": "thumb", "value": True} for each in units]
+    results = (await gateway.feed(reports=reports)).json["results"]
+    assert ["error" in each for each in results] == [False, *([True] * 3), *([False] * 40)]
+    assert sum(trips) == 41
+    assert len(trips) <= 4
+
+
+async def test_each_report_of_a_batch_counts_against_the_keys_limit(
+    upstream: FakeUpstream, embedded_url: str, embedded_store: PolicyStore
 ) -> None:
     """A key cannot vote faster in batches; what was counted before the limit stays counted."""
     auth = {"keys": {"slow": {"hash": hash_key("slow"), "limits": {"requests_per_minute": 4}}}}
@@ -228,6 +269,8 @@ async def test_each_report_of_a_batch_counts_against_the_keys_limit(
         reports = [{"id": answer, "signal": "thumb", "value": True} for answer in (*answers, *answers)]
         reply = await gateway.feed(reports=reports)
         assert (reply.status, reply.code) == (429, "rate_limit_exceeded")
+        counts = await embedded_store.counts(NAME, 1)
+        assert sum(map(sum, counts.waiting.values())) + 2 * counts.comparisons == 2
 
 
 NAMED: Final[Mapping[str, tuple[dict[str, str], dict[str, Any], str]]] = {
