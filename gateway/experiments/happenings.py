@@ -77,9 +77,17 @@ class Generations:
 
         A generation that the store does not hold any more is missing. Raises StoreUnavailableError.
         """
-        known = self._known.setdefault(name, {})
         for generation in {number for event in events if (number := generation_of(event)) is not None}:
-            if generation not in known:
-                with suppress(UnknownExperimentError):
-                    known[generation] = await self._store.experiment(name, generation)
-        return dict(known)
+            await self.one(name, generation)
+        return dict(self._known.get(name, {}))
+
+    async def one(self, name: str, generation: int) -> Experiment | None:
+        """The experiment in a generation; None if the store has none of that number.
+
+        Raises StoreUnavailableError.
+        """
+        known = self._known.setdefault(name, {})
+        if generation not in known:
+            with suppress(UnknownExperimentError):
+                known[generation] = await self._store.experiment(name, generation)
+        return known.get(generation)

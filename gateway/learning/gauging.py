@@ -93,15 +93,25 @@ class Gauges:
             await self._add_if_possible()
 
     async def add(self) -> None:
-        """Add what was counted to the store. Raises StoreError; the counts are then sent next time."""
+        """Add what was counted to the store, that of all experiments at once: a part of it may be away.
+
+        Raises StoreError; what was not added is then sent next time.
+        """
         if self._history.held is not None:
             return
         for key in self._counted.keys() - self._underway.keys():
             self._number += 1
             self._underway[key] = _Batch(self._number, self._counted.pop(key))
-        for (name, run), batch in list(self._underway.items()):
-            await self._store.add_pairs(name, run, self._sender, batch.number, batch.counted)
-            del self._underway[name, run]
+        found = await asyncio.gather(
+            *(self._add(key, batch) for key, batch in self._underway.items()), return_exceptions=True
+        )
+        for fault in found:
+            if fault is not None:
+                raise fault
+
+    async def _add(self, key: tuple[str, int], batch: _Batch) -> None:
+        await self._store.add_pairs(*key, self._sender, batch.number, batch.counted)
+        del self._underway[key]
 
     async def _add_if_possible(self) -> None:
         # the refresher reports it; the counts are sent again

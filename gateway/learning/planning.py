@@ -32,7 +32,7 @@ from gateway.experiments.store_history import StoreHistory
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import FeedbackDiscarded, PlanningFailed, PlanPublished
 from gateway.learning.guarding import GuardKeeper
-from gateway.learning.informing import informed_roles, informing_sources
+from gateway.learning.informing import Informing, informed_roles
 from gateway.learning.plan_jobs import plan_job
 from gateway.learning.plan_worker import PlanJob, PlanResult
 from gateway.learning.promotion import Promoter
@@ -138,6 +138,7 @@ class Planner:
         self._watcher = PromotionWatch(store, hooks)
         self._rota = Rota(store, holder, lease_seconds, timer)
         self._guards = GuardKeeper(store, hooks)
+        self._informing = Informing(store)
         self._done: dict[str, _Basis] = {}
         self._failing: dict[str, str] = {}
 
@@ -227,7 +228,8 @@ class Planner:
         lagging = frozenset((*pair, first > second) for pair, (first, second) in waiting if first != second)
         for role in informed_roles(definition):
             await self._count_due(name, view.generation, role)
-        sources = await informing_sources(self._store, definition, view)
+        informing = await self._informing.counts(definition, view)
+        sources = await self._informing.sources(definition, view, informing)
         basis = _Basis(
             fence=fence,
             generation=view.generation,

@@ -15,7 +15,6 @@ from gateway.config.promotion import PromotionSpec
 from gateway.experiments.agreement import Agreement
 from gateway.experiments.balance import Balance, balance_of
 from gateway.experiments.catalogue import CatalogueHolder
-from gateway.experiments.collecting import Takes
 from gateway.experiments.conclusions import BY_HAND
 from gateway.experiments.costs import AnswerCosts, answer_costs
 from gateway.experiments.definitions import Definition
@@ -27,7 +26,7 @@ from gateway.experiments.holds import holds, waits_for_check
 from gateway.experiments.outlook import Outlook, outlook
 from gateway.experiments.source_standing import SourceStanding, standing
 from gateway.experiments.watches import verdict_on, watch_seconds_left, watched_so_far
-from gateway.learning.informing import informing_sources
+from gateway.learning.informing import Informing
 from gateway.learning.judge_reading import JudgeReading, agreements
 from policy_store.counts import Counts
 from policy_store.errors import StoreError, UnknownExperimentError
@@ -232,6 +231,7 @@ class ProgressReader:
         self._last: dict[str, ExperimentProgress] = {}
         self._contents_known: dict[str, Mapping[str, Mapping[str, Any]]] = {}
         self._generations = Generations(store)
+        self._informing = Informing(store)
         self._read_at: float | None = None
         self._reading = asyncio.Lock()
 
@@ -272,9 +272,10 @@ class ProgressReader:
             log_entries = await self._store.log_entries(name, view.generation)
             lag = await self._store.archive_lag(name, view.generation, counts.now)
             watch_counts = await self._store.counts(name, view.watch.run) if view.watch else None
-            judge = await self._judge(definition, view, counts)
+            informing = await self._informing.counts(definition, view) if definition else {}
+            judge = await self._judge(definition, view, counts, informing.get(Role.JUDGE))
             guards = await self._guard_readings(view, definition)
-            sources = await informing_sources(self._store, definition, view) if definition else ()
+            sources = await self._informing.sources(definition, view, informing) if definition else ()
             signals = await self._signals(definition, view)
         except UnknownExperimentError:
             return True
@@ -302,15 +303,14 @@ class ProgressReader:
         return True
 
     async def _judge(
-        self, definition: Definition | None, view: ExperimentView, counts: Counts
+        self, definition: Definition | None, view: ExperimentView, counts: Counts, said: Counts | None
     ) -> JudgeReading | None:
+        """How the judge has done; `said` is what it only informed of, None where that is the evidence."""
         if definition is None or definition.judge is None:
             return None
-        name, generation = view.experiment.name, view.generation
-        account = await self._store.judging(name, generation)
-        if definition.way.takes is Takes.VERDICT:
+        account = await self._store.judging(view.experiment.name, view.generation)
+        if said is None:
             return JudgeReading(definition.judge, account, True, (), counts.now)
-        said = await self._store.counts(name, generation, Role.JUDGE)
         pairs = tuple(agreements(view.experiment.policies, counts, said))
         return JudgeReading(definition.judge, account, False, pairs, counts.now)
 

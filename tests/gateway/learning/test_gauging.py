@@ -33,9 +33,9 @@ EACH: dict[str, dict[str, Any]] = {
 }
 
 
-async def live(store: PolicyStore, **guardrails: dict[str, Any]) -> LiveExperiment:
+async def live(store: PolicyStore, name: str = NAME, **guardrails: dict[str, Any]) -> LiveExperiment:
     """An experiment with these guardrails, as routers see it."""
-    found = definition(guardrails=guardrails)
+    found = definition(name=name, guardrails=guardrails)
     view = await store.register(found.experiment, found.elimination_nano_nats)
     return live_experiment(found, view)
 
@@ -136,6 +136,29 @@ async def test_counts_that_the_store_did_not_take_are_sent_again(embedded_store:
     assert list((await counted(embedded_store)).values()) == [{(GRAIN, GRAIN): 4}]
     await gauges.add()
     assert len(sent) == 3
+
+
+async def test_a_part_of_the_store_that_is_away_holds_up_no_other(embedded_store: PolicyStore) -> None:
+    """On a cluster one experiment's server may be away; the others' counts do not wait for it."""
+    away = await live(embedded_store, "away", error_rate=EACH["error_rate"])
+    there, gauges = await live(embedded_store, error_rate=EACH["error_rate"]), gauges_of(embedded_store)
+    add_pairs = embedded_store.add_pairs
+
+    async def add_to_one(name: str, *about: Any) -> None:
+        if name == "away":
+            raise StoreUnavailableError("Its server is away.")
+        await add_pairs(name, *about)
+
+    embedded_store.add_pairs = add_to_one  # type: ignore[method-assign,assignment]
+    for experiment in (away, there):
+        gauge(gauges, experiment, PLAIN).failed("plain")
+        gauge(gauges, experiment, WARM).failed("warm")
+    with pytest.raises(StoreUnavailableError):
+        await gauges.add()
+    assert list((await counted(embedded_store)).values()) == [{(GRAIN, GRAIN): 1}]
+    embedded_store.add_pairs = add_pairs  # type: ignore[method-assign]
+    await gauges.add()
+    assert len(await embedded_store.counted_pairs("away", 1)) == len(await counted(embedded_store)) == 1
 
 
 async def test_nothing_is_added_to_a_store_that_lost_something(embedded_store: PolicyStore) -> None:

@@ -10,7 +10,8 @@ import pytest
 from gateway.config.gateway_file import GatewayConfig
 from gateway.experiments.catalogue import definitions_of
 from gateway.experiments.definitions import Definition
-from gateway.learning.informing import informing_sources
+from gateway.experiments.priors import InformingSource
+from gateway.learning.informing import Informing
 from policy_store.connect import connect
 from policy_store.errors import StoreUnavailableError
 from policy_store.log_records import LoggedPlan, Result
@@ -121,13 +122,17 @@ async def test_only_sources_that_the_file_has_are_read(embedded_store: PolicySto
     await embedded_store.record_preference(said, Result.WIN)
     view = await embedded_store.view(NAME)
 
-    (found,) = await informing_sources(embedded_store, judged, view)
+    async def sources(store: PolicyStore, of: Definition) -> tuple[InformingSource, ...]:
+        informing = Informing(store)
+        return await informing.sources(of, view, await informing.counts(of, view))
+
+    (found,) = await sources(embedded_store, judged)
     assert (found.name, found.comparisons) == ("judge", 1)
     away = PolicyStore(connect("redis://127.0.0.1:9"), timeout_seconds=5)
-    assert await informing_sources(away, plain, view) == ()
-    assert await informing_sources(away, shadow, view) == ()
+    assert await sources(away, plain) == ()
+    assert await sources(away, shadow) == ()
     with pytest.raises(StoreUnavailableError):
-        await informing_sources(away, judged, view)
+        await sources(away, judged)
 
 
 def _defined(fields: dict[str, Any]) -> Definition:
