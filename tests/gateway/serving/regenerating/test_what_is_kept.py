@@ -13,38 +13,11 @@ from tests.gateway.building import NAME, gateway_config
 from tests.gateway.fake_upstream import FakeUpstream, answer
 from tests.gateway.serving.regenerating.conftest import Open
 from tests.gateway.serving.regenerating.talks import BOTH, Talk, counted
+from tests.gateway.stored import everything
 from tests.gateway.whole import Whole, quick_settings, whole_gateway
 from tests.servers import EmbeddedServer
 
 OLD, NEW = "o" * 32, "n" * 32
-
-
-async def _everything(url: str) -> dict[bytes, Any]:
-    """Every key of the store with all it holds, as bytes."""
-    redis = connect(url)
-    try:
-        keys = await redis.keys("*")
-        return {str(key).encode(): repr(await _content(redis, key)).encode() for key in keys}
-    finally:
-        await redis.aclose()
-
-
-async def _content(redis: Any, key: str) -> Any:
-    match await redis.type(key):
-        case "string":
-            return await redis.get(key)
-        case "hash":
-            return await redis.hgetall(key)
-        case "list":
-            return await redis.lrange(key, 0, -1)
-        case "set":
-            return await redis.smembers(key)
-        case "zset":
-            return await redis.zrange(key, 0, -1)
-        case "stream":
-            return await redis.xrange(key)
-        case kind:
-            raise AssertionError(f"{key} is a {kind}")
 
 
 def _words(count: int, seed: int) -> str:
@@ -67,7 +40,7 @@ async def test_no_word_of_a_conversation_is_in_the_store(
     await talk.keep(texts["warm"])
     assert counted(await gateway.experiment()) == (0, 1, 0)
 
-    kept = await _everything(embedded_url)
+    kept = await everything(embedded_url)
     assert any(b":turn:" in key for key in kept)
     said = " ".join([question, caller, attempt, *texts.values()]).split()
     assert [word for word in said if any(word.encode() in one for pair in kept.items() for one in pair)] == []
@@ -115,7 +88,7 @@ async def test_other_ways_ask_the_store_nothing(upstream: FakeUpstream, embedded
         await gateway.planned()
         talk = Talk(gateway)
         await talk.keep((await talk.two())[1])
-        assert not [key for key in await _everything(embedded_url) if b":turn:" in key]
+        assert not [key for key in await everything(embedded_url) if b":turn:" in key]
 
 
 async def test_questions_asked_before_a_rotation_are_known_after_it(open_gateway: Open) -> None:
