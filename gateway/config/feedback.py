@@ -248,8 +248,8 @@ class FeedbackSpec(Section):
     missing: Annotated[MissingSpec, WithJsonSchema(_MISSING_SCHEMA)] = Field(
         default_factory=MissingSpec,
         description="How a failure, a timeout, silence, and a refused, empty or truncated answer count "
-        "(`matched`): `loss`, `tie` or `ignore`. They become known at other times than feedback, so `loss` "
-        "and `tie` need a `hold`; without one they do not count.",
+        "(`matched`, and `side_by_side` where this is given): `loss`, `tie` or `ignore`. They become known "
+        "at other times than feedback, so `loss` and `tie` need a `hold`; without one they do not count.",
     )
     changed_mind: Literal["first", "replace"] = Field(
         default="first",

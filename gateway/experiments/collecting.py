@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, assert_never
+from typing import Final, Literal, assert_never
 
 from gateway.config.experiments import Collect
-from gateway.config.feedback import FeedbackSpec
+from gateway.config.feedback import FeedbackSpec, Missing
 from gateway.upstream.surfaces import CHAT, MESSAGES, RESPONSES, SurfaceName
 from policy_store.roles import Role
 
@@ -76,14 +76,23 @@ class Way:
         """The number of units that report, or are asked again and continued, that make one comparison."""
         return 2 if self.rates_answers else 1
 
+    def missing_rules(self, feedback: FeedbackSpec) -> dict[Missing, Literal["loss", "tie"]]:
+        """What that which is missing of its answers comes to, where that counts.
+
+        Of two answers that a user saw side by side only what the file says by itself counts: they were
+        compared without such rules before there were any.
+        """
+        is_said = self.takes is Takes.PREFERENCE and "missing" in feedback.model_fields_set
+        return feedback.missing_rules if self.rates_answers or is_said else {}
+
     def roles(self, feedback: FeedbackSpec) -> frozenset[Role]:
         """The roles in which its feedback comes."""
+        missing = {Role.IMPLICIT} if self.missing_rules(feedback) else set()
         match self.takes:
             case Takes.SIGNAL:
-                missing = {Role.IMPLICIT} if feedback.missing_rules else set()
                 return frozenset(map(feedback.role_of, feedback.signals)) | missing
             case Takes.PREFERENCE:
-                return frozenset({Role.EXPLICIT})
+                return frozenset({Role.EXPLICIT}) | missing
             case Takes.NOTHING:
                 return frozenset({Role.IMPLICIT})
             case Takes.VERDICT:
@@ -105,10 +114,11 @@ class Way:
             return {**rules, "kept": kept}
         if feedback.changed_mind != "first":
             rules["changed_mind"] = feedback.changed_mind
+        missing = self.missing_rules(feedback)
+        if missing and (promote_on is None or Role.IMPLICIT in promote_on):
+            rules["missing"] = missing
         if not self.rates_answers:
             return rules
-        if feedback.missing_rules and (promote_on is None or Role.IMPLICIT in promote_on):
-            rules["missing"] = feedback.missing_rules
         weights = {
             name: signal.meaning
             for name, signal in feedback.signals.items()

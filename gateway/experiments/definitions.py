@@ -73,10 +73,10 @@ class Definition:
 
     @property
     def missing(self) -> dict[Missing, MissingVerdict]:
-        """What is missing counts where answers are rated and implicit feedback is evidence."""
-        if not self.way.rates_answers or Role.IMPLICIT in informing_roles(self.spec):
+        """What is missing counts where implicit feedback is evidence."""
+        if Role.IMPLICIT in informing_roles(self.spec):
             return {}
-        rules = self.spec.feedback.missing_rules
+        rules = self.way.missing_rules(self.spec.feedback)
         return {what: MissingVerdict(verdict) for what, verdict in rules.items()}
 
     def unpriced(self, prices: Container[str]) -> tuple[int, ...]:

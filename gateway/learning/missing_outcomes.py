@@ -13,6 +13,7 @@ from typing import Final
 
 from gateway.config.feedback import Missing
 from gateway.config.found_signals import FoundSignal
+from gateway.experiments.missing_answers import Lack
 from gateway.experiments.response_ids import Assignment
 from gateway.experiments.snapshot import LiveExperiment
 from gateway.learning.recording import ReportRecorder
@@ -34,11 +35,13 @@ class MissingOutcomes:
 
     def __init__(self, recorder: ReportRecorder) -> None:
         self._recorder = recorder
-        self._waiting: deque[tuple[Assignment, LiveExperiment, Missing | FoundSignal]] = deque()
+        self._waiting: deque[tuple[Assignment, LiveExperiment, Missing | FoundSignal | Lack]] = deque()
         self._something = asyncio.Event()
         self._is_losing = False
 
-    def note(self, assignment: Assignment, experiment: LiveExperiment, what: Missing | FoundSignal) -> None:
+    def note(
+        self, assignment: Assignment, experiment: LiveExperiment, what: Missing | FoundSignal | Lack
+    ) -> None:
         """Remember what is missing of an answer, soon."""
         if len(self._waiting) >= MOST_MISSING:
             if not self._is_losing:

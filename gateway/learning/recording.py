@@ -15,6 +15,7 @@ from gateway.config.feedback import Missing
 from gateway.config.found_signals import FoundSignal
 from gateway.errors import InvalidFeedbackError, StoreHeldError, UnavailableError
 from gateway.experiments.collecting import WAYS, Takes
+from gateway.experiments.missing_answers import Lack
 from gateway.experiments.response_ids import ANY_DEFINITION, NOBODY, Assignment
 from gateway.experiments.snapshot import LiveExperiment
 from gateway.experiments.store_history import StoreHistory
@@ -31,7 +32,7 @@ from policy_store.errors import (
     UnknownExperimentError,
 )
 from policy_store.log_records import Result
-from policy_store.report_records import MissingVerdict, Precedence, Recorded, Report
+from policy_store.report_records import Precedence, Recorded, Report
 from policy_store.roles import Role
 from policy_store.store import PolicyStore
 
@@ -229,14 +230,14 @@ class ReportRecorder:
         )
 
     async def note_missing(
-        self, assignment: Assignment, experiment: LiveExperiment, what: Missing | FoundSignal
+        self, assignment: Assignment, experiment: LiveExperiment, what: Missing | FoundSignal | Lack
     ) -> None:
-        """Have what is missing count as an outcome, once the answer is old enough and if nothing is reported.
+        """Have what is missing count, once the answer is old enough and if nothing is reported.
 
         Args:
-            assignment: What the answer was given for.
-            experiment: Its experiment, which says what that which is missing comes to.
-            what: What is missing; or that the answer was abandoned.
+            assignment: What the answer was given for, or the two answers.
+            experiment: Its experiment, which says what that which is missing of one answer comes to.
+            what: What is missing, of one answer or of two; or that the answer was abandoned.
 
         Raises:
             StoreUnavailableError: The store did not answer; a repetition changes nothing.
@@ -244,13 +245,11 @@ class ReportRecorder:
         """
         if self._history.held is not None:
             raise StoreUnavailableError("Nothing counts until an operator accepted what the store lost.")
-        value: float | MissingVerdict
         if isinstance(what, FoundSignal):
-            value = experiment.signals[what]
-            source, fingerprint, signal = what.value, f"{what}={value}", what.value
+            source, fingerprint, signal = what.value, f"{what}={experiment.signals[what]}", what.value
         else:
-            value = experiment.missing[what]
-            source, fingerprint, signal = f"missing.{what}", f"missing={what}", ""
+            lack = what.what if isinstance(what, Lack) else what
+            source, fingerprint, signal = f"missing.{lack}", f"missing={lack}", ""
         report = self._report(
             assignment,
             experiment,
@@ -259,10 +258,13 @@ class ReportRecorder:
             definition=await self._definition(assignment, experiment),
             standing=Precedence.MISSING,
         )
+        if isinstance(what, Lack):
+            await self._store.record_preference(report, what.result)
+            return
         await self._store.record_outcome(
             _in_its_role(report, signal, assignment, experiment),
             side=1 if assignment.side else 0,
-            value=value,
+            value=experiment.signals[what] if isinstance(what, FoundSignal) else experiment.missing[what],
             tie_margin=experiment.tie_margin,
             wait_seconds=experiment.window_seconds,
         )

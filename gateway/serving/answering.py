@@ -12,15 +12,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from gateway.config.feedback import READ_FROM_ANSWERS, Missing
 from gateway.experiments.collecting import Assigns
-from gateway.experiments.response_ids import Apart, Assignment, ResponseIds
+from gateway.experiments.response_ids import Apart, ResponseIds
 from gateway.experiments.snapshot import LiveExperiment, Snapshot, unknown_model
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import ModelFellBack, Routed
 from gateway.serving.answer_ids import AnswerIds, beginning, labelled_answer, named_answer
 from gateway.serving.answerable import check_answerable
 from gateway.serving.attempts import Attempts, AttemptStream
+from gateway.serving.attending import Attending, NoteMissing
 from gateway.serving.conversations import Conversations
 from gateway.serving.dueling import DuelLabel, DuelStream, asked_of_each, both, merge_answers
 from gateway.serving.exchange import Answer, Exchange, Gauge, Question, Respondent
@@ -49,7 +49,6 @@ from gateway.serving.routing import (
     unseen_beside,
 )
 from gateway.serving.shadowing import Shadowing
-from gateway.serving.shortfalls import WatchedEnd, shortfall
 from gateway.serving.sticky import Sticky
 from gateway.upstream.base import AnswerStream, ModelTarget
 from gateway.upstream.bound_state import state_of, without_state
@@ -82,7 +81,7 @@ class Answering:
         shadowing: Shadowing,
         hooks: Hooks,
         draws: Draws,
-        note_missing: Callable[[Assignment, LiveExperiment, Missing], None],
+        note_missing: NoteMissing,
         gauge: Callable[[LiveExperiment, Sequence[int]], Gauge | None] = lambda _experiment, _policies: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -95,7 +94,7 @@ class Answering:
         self._makers = makers
         self._shadowing = shadowing
         self._draws = draws
-        self._note_missing = note_missing
+        self._attending = Attending(self._ids, note_missing)
         self._gauge = gauge
         self._clock = clock
 
@@ -180,11 +179,11 @@ class Answering:
         assignment, noted = single.assignment, self._noted(panel, single.policy, reply)
         served = self._ids.served(assignment, single.policy, await beginning(reply))
         response_id = self._ids.of(panel, assignment, served)
-        if panel.experiment.missing:
-            noted = self._attended(panel, assignment._replace(served=served), noted)
-        build = assignment._replace(served=served).build_of(single.policy)
+        assignment = assignment._replace(served=served)
+        noted = self._attending.over_one(panel, assignment, noted)
         noted = await self._conversations.noted(
-            panel.experiment, panel.exchange.question, response_id, noted, single, build
+            *(panel.experiment, panel.exchange.question, response_id, noted, single),
+            assignment.build_of(single.policy),
         )
         return labelled_answer(panel, noted, response_id, *panel.names(single.policy))
 
@@ -192,31 +191,11 @@ class Answering:
         """Let the incumbent answer. A refusal is a failure only if the incumbent does not refuse as well."""
         is_refusal, what = is_callers_fault(error), missing_of(error)
         if not is_refusal:
-            self._missed(panel, part.assignment, what)
+            self._attending.missed(panel, part.assignment, what)
         answer = await self._incumbent(panel, {part.policy: error})
         if is_refusal:
-            self._missed(panel, part.assignment, what)
+            self._attending.missed(panel, part.assignment, what)
         return answer
-
-    def _attended(
-        self, panel: Panel, assignment: Assignment, reply: bytes | AnswerStream
-    ) -> bytes | AnswerStream:
-        """An answer; once it has ended, what is missing of it is noted, or that nothing was reported yet."""
-        missing, surface = panel.experiment.missing, panel.exchange.question.surface
-        is_read = not READ_FROM_ANSWERS.isdisjoint(missing)
-
-        def tell(what: Missing | None) -> None:
-            self._missed(panel, assignment, what if what in missing else Missing.NO_FEEDBACK)
-
-        if isinstance(reply, bytes):
-            tell(shortfall(reply, surface) if is_read else None)
-            return reply
-        return WatchedEnd(reply, surface if is_read else None, tell)
-
-    def _missed(self, panel: Panel, assignment: Assignment, what: Missing | None) -> None:
-        """Note what the answer comes to if nothing is reported of it, where that counts."""
-        if what is not None and what in panel.experiment.missing:
-            self._note_missing(self._ids.made_for(panel, assignment), panel.experiment, what)
 
     async def _continued(self, panel: Panel, part: Part, parts: Sequence[str]) -> tuple[Part, Panel]:
         """The part for a conversation with content that only the policy that made it can continue.
@@ -293,35 +272,43 @@ class Answering:
     async def _duel(self, panel: Panel, duel: Duel) -> Answer:
         panel.exchange.planned = 2
         left, right = duel.shown
-        replies = await both(panel.ask(left), panel.ask(right))
-        builds = [self._ids.build_of(await beginning(reply)) for reply in replies]
+        replies = dict(zip(duel.shown, await both(panel.ask(left), panel.ask(right)), strict=True))
+        builds = [self._ids.build_of(await beginning(reply)) for reply in replies.values()]
         served = b"".join(builds if duel.assignment.side == 0 else reversed(builds))
         response_id = self._ids.of(panel, duel.assignment, served)
+        answers = self._attending.over_both(panel, duel.assignment._replace(served=served), replies)
+        whole = [answers[policy] for policy in duel.shown if policy in answers]
+        bodies = [answer for answer in whole if isinstance(answer, bytes)]
+        streams = [answer for answer in whole if not isinstance(answer, bytes)]
         label = DuelLabel(response_id, panel.experiment.name, int(self._clock()))
         content: bytes | AnswerStream
-        match replies:
-            case (bytes() as first, bytes() as second):
-                for policy, reply in zip(duel.shown, (first, second), strict=True):
-                    self._noted(panel, policy, reply)
-                content = merge_answers((first, second), label)
-            case (AttemptStream() as first, AttemptStream() as second):
+        match bodies, streams:
+            case ([_, _], []):
+                for policy, body in zip(duel.shown, bodies, strict=True):
+                    self._noted(panel, policy, body)
+                content = merge_answers(bodies, label)
+            case ([], [first, second]):
                 # Clients that did not ask for usage do not expect a last event with usage and no choices.
                 options = panel.exchange.question.payload.get("stream_options") or {}
-                streams = (
+                both_noted = (
                     NotedStream(first, self._makers, panel.experiment, left),
                     NotedStream(second, self._makers, panel.experiment, right),
                 )
-                content = DuelStream(streams, label, shows_usage=bool(options.get("include_usage")))
+                content = DuelStream(both_noted, label, shows_usage=bool(options.get("include_usage")))
             case _:
-                return await self._half_duel(panel, dict(zip(duel.shown, replies, strict=True)))
+                return await self._half_duel(panel, replies, answers)
         return named_answer(panel, content, response_id, *panel.names(*duel.shown))
 
-    async def _half_duel(self, panel: Panel, replies: dict[int, PolicyAnswer | PolicyFailure]) -> Answer:
-        """Answer after one policy or both failed; the remaining answer takes no part in the experiment."""
+    async def _half_duel(
+        self,
+        panel: Panel,
+        replies: Mapping[int, PolicyAnswer | PolicyFailure],
+        answers: Mapping[int, bytes | AnswerStream],
+    ) -> Answer:
+        """Answer after one policy or both failed; no user can compare the answer that is left."""
         failures = {policy: reply for policy, reply in replies.items() if isinstance(reply, POLICY_FAILURES)}
-        for policy, reply in replies.items():
-            if not isinstance(reply, POLICY_FAILURES):
-                return await self._unassigned(panel, policy, reply, failures)
+        for policy, answer in answers.items():
+            return await self._unassigned(panel, policy, answer, failures)
         return await self._incumbent(panel, failures)
 
     async def _alone(self, panel: Panel, part: Incumbent) -> Answer:

@@ -12,24 +12,32 @@ import aiohttp
 import pytest
 
 from gateway.config.feedback import Missing
+from gateway.experiments.missing_answers import Lack, lack_of_pair
 from gateway.learning.missing_outcomes import MOST_MISSING, MissingOutcomes
 from policy_store.errors import StoreUnavailableError
+from policy_store.log_records import Result
 from policy_store.names import Names
+from policy_store.report_records import MissingVerdict
 from policy_store.store import PolicyStore
-from tests.gateway.building import NAME, config_fields, gateway_config
+from tests.gateway.building import NAME, config_fields, definition, gateway_config
 from tests.gateway.fake_upstream import Behaviour, FakeUpstream, cut, raw, raw_stream, stall, status
 from tests.gateway.process import Served
 from tests.gateway.whole import JSON, Whole, quick_settings, whole_gateway
 
+SIDE_BY_SIDE: Final[dict[str, Any]] = {"traffic": {"collect": "side_by_side"}}
 HELD: Final = Names().experiment(NAME).generation(1).held
 
 
 @asynccontextmanager
 async def served(
-    upstream: FakeUpstream, url: str, feedback: dict[str, Any], **settings: Any
+    upstream: FakeUpstream, url: str, feedback: dict[str, Any], collect: str = "matched", **settings: Any
 ) -> AsyncIterator[Whole]:
     """A gateway whose experiment has a hold of an hour and decides after ten comparisons."""
-    config = gateway_config(api_base=upstream.api_base, feedback={"hold": "1h", **feedback})
+    config = gateway_config(
+        api_base=upstream.api_base,
+        feedback={"hold": "1h", **feedback},
+        traffic={"share": 1.0, "collect": collect},
+    )
     settings = {"eject_after_failures": 1_000, **settings}
     async with whole_gateway(config, quick_settings(url, **settings)) as gateway:
         await gateway.planned()
@@ -133,17 +141,22 @@ SHORT: Final[dict[str, dict[str, Any]]] = {
 }
 
 
+def falls_short(what: str, *, is_streamed: bool) -> Behaviour:
+    """A provider whose answers lack this."""
+    choice = {"index": 0, **SHORT[what]}
+    chunk = {"index": 0, "delta": choice["message"], "finish_reason": choice["finish_reason"]}
+    event = b"data: " + json.dumps({"id": "x", "object": "y", "choices": [chunk]}).encode() + b"\n\n"
+    whole = raw(json.dumps({"id": "x", "choices": [choice]}).encode())
+    return raw_stream(event, b"data: [DONE]\n\n") if is_streamed else whole
+
+
 @pytest.mark.parametrize("is_streamed", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize("what", SHORT)
 async def test_an_answer_that_falls_short_counts_as_declared(
     upstream: FakeUpstream, embedded_url: str, embedded_store: PolicyStore, what: str, is_streamed: bool
 ) -> None:
     """A refused, empty or truncated answer is a loss where the file says so, unless its user reports."""
-    choice = {"index": 0, **SHORT[what]}
-    chunk = {"index": 0, "delta": choice["message"], "finish_reason": choice["finish_reason"]}
-    event = b"data: " + json.dumps({"id": "x", "object": "y", "choices": [chunk]}).encode() + b"\n\n"
-    whole = raw(json.dumps({"id": "x", "choices": [choice]}).encode())
-    upstream.on("warm", raw_stream(event, b"data: [DONE]\n\n") if is_streamed else whole)
+    upstream.on("warm", falls_short(what, is_streamed=is_streamed))
     async with served(upstream, embedded_url, {"missing": {what: "loss", "no_feedback": "tie"}}) as gateway:
         for _ in range(10):
             assert (await gateway.ask(stream=is_streamed)).status == 200
@@ -158,6 +171,129 @@ async def test_an_answer_that_falls_short_counts_as_declared(
     assert 0 < warm < 10
     assert set(said) <= {f"missing.{what}", "missing.no_feedback"}
     assert f"missing.{what}" in said
+
+
+@pytest.mark.parametrize("is_streamed", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("what", SHORT)
+async def test_of_two_answers_shown_the_one_that_falls_short_loses(
+    upstream: FakeUpstream, embedded_url: str, embedded_store: PolicyStore, what: str, is_streamed: bool
+) -> None:
+    """Unless the user says which is better: that replaces what is missing."""
+    upstream.on("warm", falls_short(what, is_streamed=is_streamed))
+    async with served(upstream, embedded_url, {"missing": {what: "loss"}}, "side_by_side") as gateway:
+        replies = [await gateway.compare(stream=is_streamed) for _ in range(4)]
+
+        async def all_held() -> bool:
+            return await held(gateway) == 4
+
+        await gateway.eventually(all_held, "what is missing noted")
+        reply = replies[0]
+        shown = reply.events[0]["id"] if is_streamed else reply.json["id"]
+        said = reply.said(0) if is_streamed else reply.text
+        preferred = 1 if said == "I am plain." else 0
+        assert (await gateway.feed(id=shown, preferred=preferred)).json["status"] == "held"
+        found = await sources(gateway, embedded_store)
+        wins = (await gateway.experiment())["wins"]
+    assert found == {f"side_by_side:missing.{what}": 3, "side_by_side": 1}
+    assert wins == [[0, 3], [1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("behaviours", "rules", "expected"),
+    [
+        ({"warm": status(500)}, {"no_feedback": "tie"}, {"side_by_side:missing.failure": 4}),
+        ({"warm": status(400)}, {"no_feedback": "tie"}, {"side_by_side:missing.failure": 4}),
+        ({"warm": status(500)}, {"failure": "ignore", "no_feedback": "tie"}, {}),
+        ({"warm": stall()}, {"failure": "ignore"}, {"side_by_side:missing.timeout": 4}),
+        ({"warm": status(400), "plain": status(400)}, {"no_feedback": "tie"}, {}),
+        ({}, {"no_feedback": "tie"}, {"side_by_side:missing.no_feedback": 4}),
+        ({}, {"no_feedback": "loss"}, {"side_by_side:missing.no_feedback": 4}),
+        ({}, {"failure": "loss"}, {}),
+    ],
+    ids=[
+        *("failing", "refusing", "failure ignored", "too late", "an invalid request"),
+        *("silence a tie", "silence a loss of both", "silence ignored"),
+    ],
+)
+async def test_of_two_policies_asked_the_one_that_does_not_answer_loses(
+    upstream: FakeUpstream,
+    embedded_url: str,
+    embedded_store: PolicyStore,
+    behaviours: dict[str, Behaviour],
+    rules: dict[str, str],
+    expected: dict[str, int],
+) -> None:
+    """The caller gets the other answer; a request that is invalid, and what is not declared, do not count."""
+    for model, behaviour in behaviours.items():
+        upstream.on(model, behaviour)
+    async with served(
+        upstream, embedded_url, {"missing": rules}, "side_by_side", upstream_timeout_seconds=0.3
+    ) as gateway:
+        for _ in range(4):
+            reply = await gateway.compare()
+            assert reply.status == (400 if "plain" in behaviours else 200)
+
+        async def noted() -> bool:
+            return await held(gateway) == sum(expected.values())
+
+        await gateway.eventually(noted, "what is missing noted")
+        assert await sources(gateway, embedded_store) == expected
+        experiment = await gateway.experiment()
+    if behaviours:
+        assert experiment["wins"] == [[0, sum(expected.values())], [0, 0]]
+    else:
+        assert experiment["ties"][0][1] == sum(expected.values())
+
+
+async def test_what_is_missing_of_two_answers_counts_only_where_the_file_says_so(
+    upstream: FakeUpstream, embedded_url: str
+) -> None:
+    """An experiment with a hold that names nothing is the same as before there were such rules."""
+    upstream.on("warm", status(500))
+    async with served(upstream, embedded_url, {}, "side_by_side") as gateway:
+        for _ in range(4):
+            assert (await gateway.compare()).status == 200
+        assert await held(gateway) == 0
+    assert "missing" not in definition(feedback={"hold": "1h"}, **SIDE_BY_SIDE).experiment.outcome_rules
+    said = definition(feedback={"hold": "1h", "missing": {"empty": "loss"}}, **SIDE_BY_SIDE)
+    assert '"missing":{"empty":"loss","failure":"loss","timeout":"loss"}' in said.experiment.outcome_rules
+
+
+L, T = MissingVerdict.LOSS, MissingVerdict.TIE
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "rules", "expected"),
+    [
+        (Missing.EMPTY, None, {Missing.EMPTY: L}, Lack(Missing.EMPTY, Result.LOSS)),
+        (None, Missing.EMPTY, {Missing.EMPTY: L}, Lack(Missing.EMPTY, Result.WIN)),
+        (Missing.EMPTY, None, {Missing.EMPTY: T}, Lack(Missing.EMPTY, Result.TIE)),
+        (Missing.EMPTY, None, {Missing.REFUSAL: L}, None),
+        (Missing.EMPTY, None, {Missing.NO_FEEDBACK: L}, Lack(Missing.NO_FEEDBACK, Result.TIE)),
+        (Missing.EMPTY, Missing.EMPTY, {Missing.EMPTY: L}, Lack(Missing.EMPTY, Result.TIE)),
+        (
+            Missing.EMPTY,
+            Missing.REFUSAL,
+            {Missing.EMPTY: L, Missing.REFUSAL: L},
+            Lack(Missing.EMPTY, Result.TIE),
+        ),
+        (Missing.EMPTY, Missing.REFUSAL, {Missing.REFUSAL: L}, Lack(Missing.REFUSAL, Result.WIN)),
+        (
+            Missing.EMPTY,
+            Missing.REFUSAL,
+            {Missing.EMPTY: L, Missing.REFUSAL: T},
+            Lack(Missing.EMPTY, Result.TIE),
+        ),
+    ],
+)
+def test_what_two_answers_come_to(
+    first: Missing | None,
+    second: Missing | None,
+    rules: dict[Missing, MissingVerdict],
+    expected: Lack | None,
+) -> None:
+    """A loss is below an answer that lacks nothing and even with another loss; a tie is even with all."""
+    assert lack_of_pair(rules, first, second, is_shown=True) == expected
 
 
 async def test_a_stream_that_breaks_off_is_a_failure_of_its_policy(
