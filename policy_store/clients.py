@@ -263,8 +263,10 @@ class GatheringClient(AsyncCoreCommands):
     Attributes:
         names: The names of the store's keys, for everything that uses this client.
         groups_at_once: About how many experiments one reading script may be asked.
+        shares_trips: No, because this client gathers calls by itself.
     """
 
+    shares_trips: ClassVar[bool] = False
     _is_async_client: Literal[True] = True
 
     def __init__(self, client: ServerClient) -> None:
