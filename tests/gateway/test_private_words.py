@@ -26,8 +26,8 @@ def _words(count: int) -> str:
 
 
 SAID: Final = {"plain": _words(30), "warm": _words(30)}
-THOUGHT, SYSTEM, QUESTION, CALLER, NOTE = _words(20), _words(10), _words(20), _words(1), _words(5)
-PRIVATE: Final = " ".join([*SAID.values(), THOUGHT, SYSTEM, QUESTION, CALLER, NOTE]).split()
+THOUGHT, QUESTION, CALLER, NOTE = _words(20), _words(20), _words(1), _words(5)
+PRIVATE: Final = " ".join([*SAID.values(), THOUGHT, QUESTION, CALLER, NOTE]).split()
 
 
 def _fields(api_base: str) -> dict[str, Any]:
@@ -35,7 +35,6 @@ def _fields(api_base: str) -> dict[str, Any]:
     fields = judged_fields(api_base=api_base, promotion={"min_comparisons": 100_000})
     spec = fields["experiments"].pop(NAME)
     judge = spec.pop("judge")
-    spec["policies"]["warm"]["system"] = SYSTEM
     for way in WAYS:
         judged = {"judge": judge} if way == "shadow" else {}
         fields["experiments"][way] = {**spec, **judged, "traffic": {"share": 1.0, "collect": way}}
@@ -43,8 +42,9 @@ def _fields(api_base: str) -> dict[str, Any]:
         **spec,
         "judge": {**judge, "share": 1.0},
         "traffic": {"share": 0.01, "collect": "matched"},
-        "feedback": {"hold": "1h", "missing": {"no_feedback": "tie", "empty": "loss"}},
     }
+    held = {"hold": "1h", "missing": {"no_feedback": "tie", "empty": "loss"}}
+    fields["experiments"]["side_by_side"]["feedback"] = held
     return fields
 
 
@@ -75,7 +75,7 @@ async def _errors(gateway: Whole, upstream: FakeUpstream, an_id: str) -> list[by
     """What callers and their reports are told who do something wrong, or whose provider fails and echoes."""
     asked = {"messages": [{"role": "user", "content": QUESTION}], "user": CALLER}
     replies = [
-        await gateway.ask("matched", **{**asked, "temperature": "hot"}),
+        await gateway.ask("matched", **{**asked, "stream": QUESTION}),
         await gateway.ask("matched", messages=QUESTION),
         await gateway.ask("none", **asked),
         await gateway.feed(id=an_id, signal="applause", value=True, comment=NOTE),
@@ -84,7 +84,7 @@ async def _errors(gateway: Whole, upstream: FakeUpstream, an_id: str) -> list[by
     for model in SAID:
         upstream.on(model, status(500, message=QUESTION))
     replies += [await gateway.ask(name, **asked, n=1) for name in (*WAYS, BESIDE)]
-    assert [reply.status for reply in replies if reply.status < 400] == []
+    assert [number for number, reply in enumerate(replies) if reply.status < 400] == []
     return [reply.body for reply in replies]
 
 
