@@ -78,7 +78,7 @@ async def test_conversations_alone_decide_an_experiment_of_single_answers(
         one, other = await asyncio.gather(*(each.start(**settings) for each in made))
         await one.planned()
         users = Users(one, other)
-        for _ in range(5):
+        for _ in range(2):
             await asyncio.gather(*(users.talk() for _ in range(8)))
         found = await one.metric("llmpo_feedback_total", status="held")
         await made[0].kill()
