@@ -31,6 +31,7 @@ SMALLEST_PACE: Final = 0.001
 """Nats per comparison: the least information assumed of a challenger; it limits the comparisons it gets."""
 
 _TINY: Final = 1e-12
+_EQUAL: Final = 1e-6  # promises that differ by less, relatively, count as equal
 
 _CURIOSITY: Final = 3
 """Power of a rival's expected information; above 1, uncertainty about it is a reason to try the rival."""
@@ -150,8 +151,7 @@ def _winner_pairs(situation: Situation, draws: int, rng: np.random.Generator) ->
     np.put_along_axis(work, leaders[..., None], 0.0, axis=2)
     work += _TINY * (work.sum(axis=2, keepdims=True) == 0)  # if no challenger is left, any pair is as good
     challengers = _categorical(work, rng)
-    best_rivals = _promise(fitted, 0.5, situation.prices).argmax(axis=2)  # of each policy, for its price
-    rivals = np.take_along_axis(best_rivals, challengers, axis=1)
+    rivals = _clearest_rivals(_promise(fitted, 0.5, situation.prices), challengers, rng)
     pairs = np.stack([challengers, rivals], axis=2)
     for run in np.flatnonzero(situation.eliminated.sum(axis=1) == situation.policies - 1):
         survivor = int(np.flatnonzero(~situation.eliminated[run])[0])
@@ -170,6 +170,16 @@ def _promise(fitted: Fit, threshold: float, prices: FloatArray) -> FloatArray:
     everyone = np.arange(promise.shape[1])
     promise[:, everyone, everyone] = -1.0
     return np.asarray(promise)
+
+
+def _clearest_rivals(promise: FloatArray, policies: IntArray, rng: np.random.Generator) -> IntArray:
+    """The most promising rival of each policy drawn, shape (R, draws); one of several equals at random.
+
+    Before anything is counted all are equal. If the lowest number decided between equals, every policy would
+    meet the same one until the first outcomes came, and evidence would come against that one or from it only.
+    """
+    rows = np.take_along_axis(promise, policies[..., None], axis=1)
+    return np.asarray((rows * (1 + _EQUAL * rng.random(rows.shape))).argmax(axis=2))
 
 
 def _doubtful_pairs(
@@ -198,7 +208,7 @@ def _no_worse_than_best_pairs(situation: Situation, draws: int, rng: np.random.G
     certified, rivals = _certified_and_rivals(situation, drawn, by_clearest, rng)
     runs = np.arange(situation.wins.shape[0])[:, None]
     direct = _promise(fitted, threshold, situation.prices)[runs, rivals, certified]
-    opponents = clearest[runs, rivals]
+    opponents = _clearest_rivals(elsewhere, rivals, rng)
     is_direct = direct >= elsewhere[runs, rivals, opponents]
     pairs = np.stack([rivals, np.where(is_direct, certified, opponents)], axis=2)
     for run, policy in _waiting(situation):

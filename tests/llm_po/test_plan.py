@@ -265,3 +265,12 @@ def test_source_that_knows_of_no_circle_does_not_end_the_doubt() -> None:
     assert made.used[0] > 0.9
     assert made.verdict is None
     assert made.expected_remaining is None
+
+
+def test_first_plan_favours_no_policy() -> None:
+    """Until the first outcomes come, no policy is the opponent of all others just because of its number."""
+    made = _plan(Tally.empty(5), _design(5, 0.0))
+
+    shares = np.bincount(made.pairs.ravel(), np.repeat(made.probabilities, 2), minlength=5) / 2
+    assert len(made.pairs) == 10
+    assert shares.max() < 0.3

@@ -158,15 +158,24 @@ class _Batch:
         share = _REFRESH_SHARE if self._caps is None else _CAPPED_REFRESH_SHARE
         block = self._trial.refresh_every or max(1, (counted + flying) // share)
         budget = self._design.max_comparisons
-        assigned = block if budget is None else min(block, budget - counted - flying)
+        wanted = self._after_blind_start(block, counted, flying)
+        assigned = wanted if budget is None else min(wanted, budget - counted - flying)
         situation = self._situation()
         if assigned > 0:
             self._assign(self._proposed(situation, assigned))
         in_flight = round(self._trial.in_flight * self._compared)  # fewer if caps leave units uncompared
-        due = self._flying.shape[1] - in_flight if assigned > 0 else min(block, flying)
+        is_flowing = assigned > 0 and not self._trial.blind_start
+        due = self._flying.shape[1] - in_flight if is_flowing else min(block, self._flying.shape[1])
         if due > 0:
             landed, self._flying = self._flying[:, :due], self._flying[:, due:]
             self._count(landed, situation)
+
+    def _after_blind_start(self, block: int, counted: int, flying: int) -> int:
+        """How many comparisons to assign: none until those of a blind start are counted."""
+        blind = self._trial.blind_start
+        if not blind:
+            return block
+        return max(blind, block) if counted + flying == 0 else 0 if flying else block
 
     def _proposed(self, situation: Situation, assigned: int) -> IntArray:
         """The next pairs of each run, within the caps."""

@@ -53,6 +53,8 @@ class Trial:
         max_comparisons: Budget, or None.
         in_flight: How many comparisons are assigned but not yet counted at any time.
         refresh_every: Comparisons between refreshes, or None for every 2 % of those so far.
+        blind_start: How many comparisons are assigned before the first is counted, with nothing in flight
+            once these are counted; 0 for a start like the rest of the run.
         incumbent: The policy serving now: it wins ties in cost between policies certified as no worse.
         costs: Declared cost per request of each policy, or None if all cost the same.
         min_comparisons: No decision is made before this many.
@@ -83,6 +85,7 @@ class Trial:
     max_comparisons: int | None = None
     in_flight: int = 0
     refresh_every: int | None = None
+    blind_start: int = 0
     incumbent: int = 0
     costs: tuple[float, ...] | None = None
     min_comparisons: int = 0
@@ -127,6 +130,10 @@ class Trial:
             raise DesignError(
                 f"in_flight is {shown(self.in_flight)}, refresh_every {shown(self.refresh_every)}; whole "
                 "numbers of at least 0 and 1."
+            )
+        if not is_whole(self.blind_start, 0) or (self.blind_start and self.in_flight):
+            raise DesignError(
+                f"blind_start is {shown(self.blind_start)}; a whole number, 0 with outcomes in flight."
             )
 
     def _check_caps(self) -> None:
