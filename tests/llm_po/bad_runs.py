@@ -327,6 +327,7 @@ RUNS: list[Case] = [
             "max_comparisons": [*NO_WHOLE[1:], 0],
             "in_flight": NO_WHOLE,
             "refresh_every": [*NO_WHOLE[1:], 0],
+            "blind_start": NO_WHOLE,
             "incumbent": [*NO_WHOLE, 3],
             "costs": ["text", 5, (1.0,), (1.0, NAN, 1.0), (1.0, "x", 1.0)],
             "min_comparisons": NO_WHOLE,

@@ -197,6 +197,7 @@ def test_report_has_nothing_to_divide_by_where_nobody_is_best() -> None:
         ({"epsilon": -1.0}, DesignError, "epsilon is -1.0"),
         ({"in_flight": -1}, DesignError, "in_flight is -1"),
         ({"refresh_every": 0}, DesignError, "refresh_every 0"),
+        ({"blind_start": 5, "in_flight": 5}, DesignError, "blind_start is 5"),
     ],
 )
 def test_trial_out_of_range_is_refused(

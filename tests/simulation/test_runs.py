@@ -48,6 +48,17 @@ def test_budget_below_the_minimum_still_ends_a_run() -> None:
     assert summary.outcomes["inconclusive"] == 5
 
 
+def test_blind_start_assigns_before_it_counts_and_then_waits_for_nothing() -> None:
+    """All comparisons of the start are assigned by the first decision; later ones are counted at once."""
+    clear, close = bradley_terry("c", [2.0, -2.0]), bradley_terry("n", [0.3, 0.0])
+
+    early = simulate(Trial(clear, blind_start=200, refresh_every=10), 10)
+    late = simulate(Trial(close, blind_start=200, refresh_every=10, min_comparisons=310), 10)
+
+    assert {ending.comparisons for ending in early.endings} == {200}
+    assert min(ending.comparisons for ending in late.endings) == 310
+
+
 def test_no_run_decides_before_the_minimum() -> None:
     """`min_comparisons` holds every verdict back."""
     assert min(ending.comparisons for ending in simulate(Trial(WORLD, min_comparisons=700), 4).endings) >= 700

@@ -105,9 +105,10 @@ class Trial:
             _check_known("space", self.space, SPACES)
         check_promise(self.promise, self.stopping)
         check_look(1.0 if self.last_look else None, self.max_comparisons, self.stopping)
-        if self.world.outcomes is not None and self.in_flight:
+        if self.world.outcomes is not None and (self.in_flight or self.blind_start):
             raise DesignError(
-                f"in_flight is {self.in_flight}, but the world says when outcomes arrive; leave it out."
+                f"in_flight is {self.in_flight}, blind_start {self.blind_start}, but the world says when "
+                "outcomes arrive; leave them out."
             )
         if self.space == "unstructured" and self.stopping == "lr-mixture":
             raise DesignError(
