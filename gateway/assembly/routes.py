@@ -45,7 +45,8 @@ from gateway.proof.experiment_log import ExperimentLog
 from gateway.reloading.upkeep import Upkeep
 from gateway.running.store_health import StoreHealth
 from gateway.serving.token_counts import TokenCounts
-from gateway.telemetry.collectors import ExperimentCollector, ReplicaCollector, StoreCollector
+from gateway.telemetry.collectors import ReplicaCollector, StoreCollector
+from gateway.telemetry.experiment_figures import ExperimentCollector
 from gateway.telemetry.process import ProcessCollector
 
 
