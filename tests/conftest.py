@@ -34,11 +34,13 @@ def _mark_long(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.long)
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """One process more than there are cores, because many tests wait for processes and providers."""
     return available_cores() + 1
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config) -> InOrder | None:
     """With `--dist loadfile`, files are handed out as they are ordered."""
     if config.option.dist != "loadfile":
