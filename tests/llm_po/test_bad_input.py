@@ -27,6 +27,7 @@ TRUSTING = {
     "betting": {"increments_at"},  # of a threshold checked before; its forecasts are checked
     "bradley_terry": {"logistic", "differences", "laplacian", "log_evidence"},  # of arrays checked before
     "certificate": {"certificate"},  # takes records of the core only
+    "belief": {"gained_nats"},  # of a probability that a plan states
     "cheapest": {"cheapest_to_certify"},  # takes draws and a situation of the core
     "checks": "the checks themselves, met through everything else",
     "draws": {"information_below"},  # arithmetic on logits of the core
