@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from tests.pace import PATIENCE_SECONDS
 from tests.servers import RedisServer, free_port
 
 EXPERIMENT = "support"
+TALK = "talk"  # an experiment that finds signals in conversations
 MODEL = SUPPORT.policies[-1].model
 CLIENT_KEY, ADMIN_KEY = "llmpo-demo-client", "llmpo-demo-admin"
 FAILS_EVERY = 15  # requests to the provider
@@ -52,6 +54,23 @@ class Deployment:
         usage = {"include_usage": True}
         body = {"model": name, "messages": question, "stream": True, "stream_options": usage}
         return await self._post("/v1/chat/completions", body, {})
+
+    async def talk(self) -> None:
+        """A user rates an answer, and goes on from it; both at the first gateway."""
+        messages = [{"role": "user", "content": "How do I froth milk?"}]
+        answer = await self._post("/v1/chat/completions", {"model": TALK, "messages": messages}, {})
+        if not answer.ok:
+            return  # the provider fails now and then
+        said = await answer.json()
+        await self._post("/v1/feedback", {"id": said["id"], "signal": "thumb", "value": True}, {})
+        messages += [said["choices"][0]["message"], {"role": "user", "content": "And how do I clean it?"}]
+        await self._post("/v1/chat/completions", {"model": TALK, "messages": messages}, {})
+
+    async def archive(self, folder: Path) -> None:
+        """Run `llmpo archive` once."""
+        command = (sys.executable, "-m", "gateway.cli", "archive", str(folder), "--redis-url", self.redis.url)
+        process = await asyncio.create_subprocess_exec(*command, env=clean_environment(folder.parent))
+        assert await process.wait() == 0
 
     async def report(self, response_id: str) -> aiohttp.ClientResponse:
         """One user's preference, at the first gateway."""
@@ -215,7 +234,17 @@ def _configuration(provider: str) -> dict[str, Any]:
                     "min_voters": 0,
                     "watch": "1h",
                 },
-            }
+            },
+            TALK: {
+                "incumbent": baseline.name,
+                "policies": policies,
+                "traffic": {"share": 1.0},
+                "feedback": {
+                    "hold": "5s",
+                    "signals": {"thumb": 1, "continued": {"weight": 0.25, "found": True}},
+                },
+                "promotion": {"min_comparisons": 100_000},
+            },
         },
     }
 

@@ -17,7 +17,7 @@ from policy_store.log_records import Result
 from policy_store.report_records import Report
 from policy_store.roles import Role
 from policy_store.store import PolicyStore
-from tests.deploy.deployment import EXPERIMENT, MODEL, Deployment, deployment, wait_for
+from tests.deploy.deployment import EXPERIMENT, MODEL, TALK, Deployment, deployment, wait_for
 from tests.deploy.tools import ROOT, Query, annotation_queries, dashboards, panel_queries, run
 
 PANELS = [query for board in dashboards() for query in panel_queries(board)]
@@ -46,6 +46,8 @@ async def _record(folder: Path) -> Recording:
     async with deployment(folder) as running:
         await wait_for(lambda: _has(running, "llmpo_experiment_allocation"), "a plan in Prometheus")
         await _judge(running)
+        for _ in range(8):
+            await running.talk()
         await _stall_the_store(running)
         await running.report("not-an-id")
         await wait_for(lambda: _is(running, "watching"), "the promotion, and its watch")
@@ -55,7 +57,12 @@ async def _record(folder: Path) -> Recording:
         await wait_for(lambda: _has(running, ended), "both replicas to have shown the end for a while")
         announced = 'ALERTS{alertname="LlmpoPromoted", alertstate="firing"}'
         await wait_for(lambda: _has(running, announced), "the promotion to be announced")
-        filled = [query.fill(experiment=EXPERIMENT) for query in PANELS + ANNOTATIONS]
+        agreement = f'llmpo_experiment_signal_agreement{{experiment="{TALK}"}}'
+        await wait_for(lambda: _has(running, agreement), "what was found and rated to be old enough")
+        await running.archive(folder / "archive")
+        archived = f'llmpo_archive_lag_seconds{{experiment="{EXPERIMENT}"}}'
+        await wait_for(lambda: _has(running, archived), "the archive to be seen")
+        filled = [_filled(query) for query in PANELS + ANNOTATIONS]
         return Recording(
             {text: await running.query_range(text, started, time.time()) for text in filled},
             {text: await running.query(text) for text in filled},
@@ -63,6 +70,10 @@ async def _record(folder: Path) -> Recording:
             await running.metrics(),
             await running.rules(),
         )
+
+
+def _filled(query: Query) -> str:
+    return query.fill(experiment=TALK if "experiment_signal" in query.expression else EXPERIMENT)
 
 
 async def _judge(running: Deployment) -> None:
@@ -107,7 +118,7 @@ def _value(recording: Recording, place: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("query", PANELS + ANNOTATIONS, ids=lambda query: query.place)
 def test_every_query_returns_data(recording: Recording, query: Query) -> None:
     """No panel stays empty through an experiment in which everything happened, and no query is an error."""
-    assert recording.series[query.fill(experiment=EXPERIMENT)]
+    assert recording.series[_filled(query)]
 
 
 def test_two_replicas_do_not_count_twice(recording: Recording) -> None:

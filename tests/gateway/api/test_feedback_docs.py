@@ -18,6 +18,7 @@ from aiohttp.test_utils import TestServer
 
 from gateway.api.feedback_models import FeedbackBody
 from gateway.config.api_keys import hash_key
+from gateway.config.found_signals import FoundSignal
 from gateway.config.gateway_file import GatewayConfig
 from gateway.learning.acknowledging import DISCARD_REASONS, NotCounted
 from policy_store.report_records import Receipt
@@ -172,11 +173,11 @@ async def test_the_function_reports_from_a_declared_page_only(
 
 
 def test_the_tables_hold_every_answer() -> None:
-    """The tables list every status, reason and code of a report, and nothing else."""
+    """The tables list every status, reason and code of a report and every found signal, and nothing else."""
     outcomes = {*(one.value for one in Receipt), "not_counted", *(one.value for one in NotCounted)}
     fields = set(FeedbackBody.model_fields)
     named = codes() - {"id"} - fields
-    assert outcomes == named
+    assert outcomes | {one.value for one in FoundSignal} == named
     refused = set().union(*(codes(status) for status in range(400, 600)))
     expected = {TOLD_AS.get(code, code) for code in DISCARD_REASONS} - outcomes - TOLD_LATER
     others = {"invalid_api_key", "host_not_allowed", "origin_not_allowed", "rate_limit_exceeded"}
