@@ -6,8 +6,10 @@ import os
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import ExitStack
 from functools import cache
+from typing import Any
 
 import pytest
+import structlog
 
 from gateway.simulation.runner import available_cores
 from policy_store.connect import connect
@@ -62,6 +64,19 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 def free_port_fixture() -> int:
     """A loopback port for a server of the test's own."""
     return free_port()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _loggers_are_not_kept() -> Iterator[None]:
+    """A test that configures logging binds no module's logger for good: later tests capture its lines too."""
+    configure = structlog.configure
+
+    def configured(**options: Any) -> None:
+        configure(**{**options, "cache_logger_on_first_use": False})
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(structlog, "configure", configured)
+        yield
 
 
 @pytest.fixture(scope="session")

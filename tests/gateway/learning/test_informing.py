@@ -96,7 +96,7 @@ async def test_planner_weighs_what_informs(
     assert then is not None
     assert dict(first.proposal.used) == {}
     assert dict(then.proposal.used) == {"implicit": pytest.approx(0.7)}
-    nothing = {"pairs": 0, "agreed": 0, "low": 0.0, "high": 1.0, "gained_nats": 0.0}
+    nothing = {"pairs": 0, "agreed": 0, "low": 0.0, "high": 1.0, "gained_nats": pytest.approx(0.0)}
     assert shown == [{"name": "implicit", "comparisons": 20, "used": pytest.approx(0.7), **nothing}]
     assert believed == pytest.approx(0.7)
     assert forecasts[-1] > forecasts[0] + 5_000
