@@ -13,6 +13,7 @@ from gateway.learning.found_signals import FoundSignals
 from gateway.learning.kept_answers import KeptAnswers
 from gateway.learning.missing_outcomes import MissingOutcomes
 from gateway.learning.recording import ReportRecorder
+from gateway.learning.unreported import UnreportedOutcomes
 from gateway.serving.answer_notes import AnswerNotes
 from gateway.serving.answering import Answering
 from gateway.serving.attempts import Attempts
@@ -81,13 +82,14 @@ async def open_answering(
     missing = MissingOutcomes(recorder)
     base.resources.push_async_callback(missing.write)
     await base.run("missing outcomes", missing.run)
+    outcomes = UnreportedOutcomes(recorder, base.hooks)
     findings = FoundSignals(
         store=base.store,
         recorder=recorder,
+        outcomes=outcomes,
         note_abandoned=missing.note,
         response_ids=response_ids,
         snapshots=snapshots,
-        hooks=base.hooks,
         breaker=base.breaker,
     )
     return Answering(
@@ -99,7 +101,7 @@ async def open_answering(
                 store=turns,
                 keys=keys,
                 response_ids=response_ids,
-                report=KeptAnswers(recorder, response_ids, snapshots, base.hooks).count,
+                report=KeptAnswers(outcomes, response_ids, snapshots).count,
                 hooks=base.hooks,
                 breaker=base.breaker,
                 draws=base.rng,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Self
 
+from gateway.errors import InvalidFeedbackError, StoreHeldError, UnavailableError
 from policy_store.report_records import Receipt, Recorded
 
 
@@ -55,6 +56,15 @@ DISCARD_REASONS: Final = frozenset(
         "wrong_kind",
     }
 )
+
+
+def discard_reason(error: InvalidFeedbackError | UnavailableError) -> str:
+    """Which of these reasons an error of a report is."""
+    if isinstance(error, InvalidFeedbackError):
+        return error.reason
+    return "store_held" if isinstance(error, StoreHeldError) else "store_unavailable"
+
+
 # A thumb after a copy says more about the same answer, and a thumb down later in a session is about another
 # answer. Neither contradicts what was counted, and neither is the caller's fault.
 SETTLED: Final = Recorded(Receipt.DUPLICATE, None)

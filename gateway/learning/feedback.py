@@ -21,14 +21,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from gateway.errors import InvalidFeedbackError, StoreHeldError, UnavailableError
+from gateway.errors import InvalidFeedbackError, UnavailableError
 from gateway.experiments.collecting import Takes
 from gateway.experiments.response_ids import NOBODY, Apart, Assignment, ResponseIds, Unassigned, key_digest
 from gateway.experiments.snapshot import LiveExperiment, SnapshotHolder
 from gateway.experiments.store_history import StoreHistory
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import FeedbackDiscarded, FeedbackReceived
-from gateway.learning.acknowledging import Acknowledgement, NotCounted, WaitingPlace
+from gateway.learning.acknowledging import Acknowledgement, NotCounted, WaitingPlace, discard_reason
 from gateway.learning.given_feedback import PREFERENCE_SIGNAL, Feedback
 from gateway.learning.named_answers import FindAnswer, NamedAnswers, nothing_noted
 from gateway.learning.recording import SPOOLED_SECONDS, ReportRecorder
@@ -226,11 +226,8 @@ class FeedbackService:
         """Announce why a report is refused."""
         try:
             yield
-        except InvalidFeedbackError as error:
-            self.discarded(error.reason)
-            raise
-        except UnavailableError as error:
-            self.discarded("store_held" if isinstance(error, StoreHeldError) else "store_unavailable")
+        except (InvalidFeedbackError, UnavailableError) as error:
+            self.discarded(discard_reason(error))
             raise
 
     async def _opened(self, feedback: Feedback, key: str | None, *, is_admin: bool) -> OpenedReport:

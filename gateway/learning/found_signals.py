@@ -1,8 +1,7 @@
 """Counts the signals that are found in conversations, by the rules of reports.
 
-`serving/finding.py` finds them. Here each becomes the outcome of one answer, in the ledger of its role. The
-caller gets no notice, because it asked for something else. Beside that the store notes what was found of an
-answer, to compare it with what users say of the same answer.
+`serving/finding.py` finds them. Here each becomes the outcome of one answer, in the ledger of its role.
+Beside that the store notes what was found of an answer, to compare it with what users say of the same answer.
 """
 
 from __future__ import annotations
@@ -13,14 +12,12 @@ from typing import Protocol
 from typing_extensions import override
 
 from gateway.config.found_signals import FoundSignal
-from gateway.errors import InvalidFeedbackError, StoreHeldError, UnavailableError
+from gateway.errors import InvalidFeedbackError, UnavailableError
 from gateway.experiments.response_ids import Assignment, ResponseIds
 from gateway.experiments.snapshot import LiveExperiment, SnapshotHolder, Unit
-from gateway.instrumentation.hooks import Hooks
-from gateway.instrumentation.records import FeedbackDiscarded, FeedbackReceived
-from gateway.learning.acknowledging import NotCounted
 from gateway.learning.given_feedback import Feedback, answer_digest
 from gateway.learning.recording import ReportRecorder
+from gateway.learning.unreported import UnreportedOutcomes
 from gateway.running.store_breaker import StoreBreaker
 from policy_store.errors import StoreError
 from policy_store.found_signals import UNKNOWN, HeardAnswer
@@ -58,11 +55,11 @@ class FoundSignals:
 
     Args:
         store: Remembers answers, and what was found of them.
-        recorder: Has outcomes counted.
+        recorder: Withdraws what an answer was to count as.
+        outcomes: Has found signals counted.
         note_abandoned: Told of answers that are abandoned if no request follows them.
         response_ids: Opens the ids of answers.
         snapshots: Hold this gateway's experiments.
-        hooks: Hear what became of each signal.
         breaker: Told when the store does not answer.
     """
 
@@ -71,18 +68,18 @@ class FoundSignals:
         *,
         store: FoundSignalStore,
         recorder: ReportRecorder,
+        outcomes: UnreportedOutcomes,
         note_abandoned: Callable[[Assignment, LiveExperiment, FoundSignal], None],
         response_ids: ResponseIds,
         snapshots: SnapshotHolder,
-        hooks: Hooks,
         breaker: StoreBreaker,
     ) -> None:
         self._store = store
         self._recorder = recorder
+        self._outcomes = outcomes
         self._note_abandoned = note_abandoned
         self._response_ids = response_ids
         self._snapshots = snapshots
-        self._hooks = hooks
         self._breaker = breaker
 
     async def answered(self, turn: str, answer: HeardAnswer) -> None:
@@ -116,27 +113,14 @@ class FoundSignals:
         except StoreError as error:
             self._breaker.failed(error)
             return
-        await self._count(_Found(response_id, signal=signal.value, value=True), assignment, experiment)
+        found = _Found(response_id, signal=signal.value, value=True)
+        await self._outcomes.count(found, signal.value, assignment, experiment)
 
     async def _notice(self, response_id: str, assignment: Assignment, signal: FoundSignal | None) -> None:
         found = UNKNOWN if signal is None else signal.value
         await self._store.notice(
             assignment.experiment, assignment.generation, answer_digest(response_id), found
         )
-
-    async def _count(self, found: _Found, assignment: Assignment, experiment: LiveExperiment) -> None:
-        try:
-            became = await self._recorder.record(found, assignment, experiment)
-        except InvalidFeedbackError as error:
-            self._hooks.tell(FeedbackDiscarded(error.reason))
-        except UnavailableError as error:
-            is_held = isinstance(error, StoreHeldError)
-            self._hooks.tell(FeedbackDiscarded("store_held" if is_held else "store_unavailable"))
-        else:
-            if isinstance(became, NotCounted):
-                self._hooks.tell(FeedbackDiscarded(became.value))
-            elif found.signal is not None:
-                self._hooks.tell(FeedbackReceived(experiment.name, found.signal, became.receipt.value))
 
     def _opened(self, response_id: str) -> tuple[Assignment, LiveExperiment] | None:
         """What an answer was assigned, and its experiment; None if it can count no more."""
