@@ -57,11 +57,11 @@ async def _record(folder: Path) -> Recording:
         await wait_for(lambda: _has(running, ended), "both replicas to have shown the end for a while")
         announced = 'ALERTS{alertname="LlmpoPromoted", alertstate="firing"}'
         await wait_for(lambda: _has(running, announced), "the promotion to be announced")
-        agreement = f'llmpo_experiment_signal_agreement{{experiment="{TALK}"}}'
+        agreement = f'llmpo_experiment_signal_agreement{{experiment="{TALK}"}} offset 2s'
         await wait_for(lambda: _has(running, agreement), "what was found and rated to be old enough")
         await running.archive(folder / "archive")
-        archived = f'llmpo_archive_lag_seconds{{experiment="{EXPERIMENT}"}}'
-        await wait_for(lambda: _has(running, archived), "the archive to be seen")
+        archived = f'llmpo_archive_lag_seconds{{experiment="{EXPERIMENT}"}} offset 2s'
+        await wait_for(lambda: _has(running, archived), "the archive to have been seen for a while")
         filled = [_filled(query) for query in PANELS + ANNOTATIONS]
         return Recording(
             {text: await running.query_range(text, started, time.time()) for text in filled},
