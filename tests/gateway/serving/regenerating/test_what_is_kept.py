@@ -68,7 +68,7 @@ async def test_a_question_is_forgotten_after_the_time_the_file_says(
 async def test_a_question_takes_little_room_however_long_it_is(
     open_gateway: Open, upstream: FakeUpstream, embedded_url: str
 ) -> None:
-    """A question with two answers of 5,000 words takes less than two kilobytes."""
+    """A question with two answers of 5,000 words takes less than two and a half kilobytes."""
     for seed, model in enumerate(("plain", "warm")):
         upstream.on(model, answer(_words(5_000, seed)))
     gateway = await open_gateway()
@@ -76,7 +76,7 @@ async def test_a_question_takes_little_room_however_long_it_is(
     redis = connect(embedded_url)
     try:
         (key,) = [key for key in await redis.keys("*") if ":turn:" in str(key)]
-        assert await redis.memory_usage(key) < 2_000
+        assert await redis.memory_usage(key) < 2_500
     finally:
         await redis.aclose()
 
