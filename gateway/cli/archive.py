@@ -6,7 +6,7 @@ import asyncio
 import fcntl
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -68,11 +68,11 @@ def archive(
     async def run() -> None:
         async with opened_store(redis_url, redis_prefix, data_dir) as redis:
             store = ArchiveStore(redis, timeout_seconds=PATIENCE_SECONDS)
-            with closing(_Archiving(store, folder, keep, is_reset=reset)) as archiving:
-                await archiving.all(experiment or ())
-                typer.echo(archiving.told)
-                if follow:
-                    await _follow(archiving, experiment or ())
+            archiving = _Archiving(store, folder, keep, is_reset=reset)
+            await archiving.all(experiment or ())
+            typer.echo(archiving.told)
+            if follow:
+                await _follow(archiving, experiment or ())
 
     if follow:
         settings = read_settings()
@@ -100,7 +100,7 @@ async def _follow(archiving: _Archiving, chosen: Sequence[str]) -> None:
 
 
 class _Archiving:
-    """Archives logs one after the other, whose files stay open in between.
+    """Archives logs one after the other; it knows in between how far each is in its file.
 
     Attributes:
         archived: How many entries it archived.
@@ -119,11 +119,6 @@ class _Archiving:
         """What was done."""
         removed = "" if self._keep is None else f" Removed from the store: {self._removed}."
         return f"Archived {self.archived} entries of {len(self._writers)} logs.{removed}"
-
-    def close(self) -> None:
-        """Close all files."""
-        for writer in self._writers.values():
-            writer.close()
 
     async def all(self, chosen: Sequence[str]) -> None:
         """Archive everything that is new."""
@@ -146,7 +141,6 @@ class _Archiving:
             writer.entry == NO_ENTRY if known is None else known == Archived(writer.entry, writer.digest)
         )
         if not is_known:
-            writer.close()
             del self._writers[name, log]
         return is_known
 

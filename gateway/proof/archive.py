@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 from urllib.parse import quote
 
 import orjson
@@ -149,15 +149,10 @@ class ArchiveWriter:
                 "anew in an empty folder with --reset."
             )
         with _writing(path):
-            self._file = _opened(path)
-        if self._file.tell() == 0:
+            self._size = _mended(path)
+        if not self._size:
             head = {"type": "archive", "schema": ARCHIVE_SCHEMA, "name": name, "log": log}
             self._write(orjson.dumps(head, option=orjson.OPT_APPEND_NEWLINE))
-
-    def close(self) -> None:
-        """Close the file."""
-        with suppress(OSError):  # of what could not be written before, which nobody was told of
-            self._file.close()
 
     def append(self, entries: Iterable[tuple[str, LogRecord]]) -> None:
         """Write entries, and return once they are on the disk. Raises ArchiveError if they are not."""
@@ -170,14 +165,16 @@ class ArchiveWriter:
         self._write(b"".join(lines))
 
     def _write(self, text: bytes) -> None:
-        try:
-            with _writing(self._path):
-                self._file.write(text)
-                self._file.flush()
-                os.fsync(self._file.fileno())
-        except ArchiveError:
-            self.close()
-            raise
+        """Write to the end of the file. It is open only meanwhile, as there may be thousands of logs."""
+        with _writing(self._path), self._path.open("r+b") as file:
+            if file.seek(0, os.SEEK_END) != self._size:
+                raise ArchiveError(
+                    f"Something else changed {self._path}. Start again; the file is checked then."
+                )
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        self._size += len(text)
 
 
 @contextmanager
@@ -189,20 +186,19 @@ def _writing(path: Path) -> Iterator[None]:
         raise ArchiveError(f"{path} cannot be written: {error.strerror}.") from error
 
 
-def _opened(path: Path) -> BinaryIO:
-    """The file, at its end, without what a killed process had begun to write."""
+def _mended(path: Path) -> int:
+    """Make the file, or cut off what a killed process had begun to write; its size then."""
     is_new = not path.exists()
-    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
-    size = file.seek(0, os.SEEK_END)
-    text, step = b"", _LONGEST_LINE
-    while len(text) < size and b"\n" not in text:
-        file.seek(max(0, size - step))
-        text, step = file.read(), 2 * step
-    if size:
-        file.truncate(size - len(text) + text.rfind(b"\n") + 1)
-    file.seek(0, os.SEEK_END)
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        text, step = b"", _LONGEST_LINE
+        while len(text) < size and b"\n" not in text:
+            file.seek(max(0, size - step))
+            text, step = file.read(), 2 * step
+        if size:
+            size = file.truncate(size - len(text) + text.rfind(b"\n") + 1)
     if is_new:
         folder = os.open(path.parent, os.O_RDONLY)
         os.fsync(folder)
         os.close(folder)
-    return file
+    return size

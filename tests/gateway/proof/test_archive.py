@@ -20,12 +20,12 @@ import structlog
 
 from gateway.cli import archive as command
 from gateway.cli import main
-from gateway.proof.archive import ArchiveError, archive_path, read_archive
+from gateway.proof.archive import ArchiveError, ArchiveWriter, archive_path, read_archive
 from gateway.proof.experiment_log import ExperimentLog
 from policy_store.archives import ArchiveStore
 from policy_store.connect import connect
 from policy_store.errors import StoreRefusedError, StoreUnavailableError
-from policy_store.log_records import Result
+from policy_store.log_records import LoggedPlan, Result
 from policy_store.report_records import Report
 from policy_store.store import PolicyStore
 from tests.gateway.building import NAME
@@ -282,6 +282,27 @@ async def test_an_archive_is_written_by_one_process(
     with command._locked(tmp_path):
         assert await run("archive", str(tmp_path), "--redis-url", embedded_url) == 1
     assert "Another `llmpo archive`" in capsys.readouterr().err
+
+
+def test_files_are_open_only_while_they_are_written(tmp_path: Path) -> None:
+    """Every generation and watch has logs of its own, and a process may have a thousand files open."""
+    before = len(list(Path("/dev/fd").iterdir()))
+    made = [ArchiveWriter(tmp_path, NAME, str(number), None) for number in range(50)]
+    assert len(list(Path("/dev/fd").iterdir())) < before + len(made) // 2
+
+
+def test_a_file_that_something_else_changed_or_removed_is_not_gone_on_with(tmp_path: Path) -> None:
+    """What would be written would be no archive, and the store must not be told that it is."""
+    writer = ArchiveWriter(tmp_path, NAME, "1", None)
+    page = [("1-0", LoggedPlan(1, 1, 0, ((0, 1, 500_000),), 10.0))]
+    path = archive_path(tmp_path, NAME, "1")
+    with path.open("ab") as file:
+        file.write(b"{}\n")
+    with pytest.raises(ArchiveError, match="Something else changed"):
+        writer.append(page)
+    path.unlink()
+    with pytest.raises(ArchiveError, match="cannot be written: No such file"):
+        writer.append(page)
 
 
 async def test_an_archive_that_is_lost_is_begun_anew_only_on_request(
