@@ -58,6 +58,7 @@ class _Slot:
     Attributes:
         failed_starts: How many workers ended here without having taken requests, since one last did.
         fault: Why the last one could not start, if it said so.
+        told: The fault that was logged last, while no worker ended here for another reason.
     """
 
     worker: Worker
@@ -66,6 +67,7 @@ class _Slot:
     restart_at: float | None = None
     failed_starts: int = 0
     fault: StartFault | None = None
+    told: StartFault | None = None
 
     @property
     def is_serving(self) -> bool:
@@ -116,6 +118,7 @@ class Supervisor:
                     self.announce()
                 if (fault := self._hopeless()) is not None:
                     return fault
+                self._tell_faults()
             return None
         finally:
             self._end_all()
@@ -149,7 +152,7 @@ class Supervisor:
 
     def _ended(self, slot: _Slot, status: int) -> None:
         """Note how a worker ended, and when the next one starts in its place."""
-        now, report, before = self.clock(), slot.worker.report, slot.fault
+        now, report = self.clock(), slot.worker.report
         slot.failed_starts = 0 if report.is_ready else slot.failed_starts + 1
         slot.fault = report.fault
         report.close()
@@ -160,9 +163,18 @@ class Supervisor:
         slot.restart_at = now + wait
         slot.wait_seconds = min(2 * slot.wait_seconds, SLOWEST_RESTART_SECONDS)
         if slot.fault is None:
+            slot.told = None
             _log.error("worker_died", status=status, restart_in_seconds=wait)
-        elif slot.fault != before and any(other.is_serving for other in self._slots):
-            _log.error("worker_cannot_start", faults=slot.fault.faults, restart_in_seconds=wait)
+
+    def _tell_faults(self) -> None:
+        """Log each fault once, as soon as another worker serves; until then it may be what `run` returns."""
+        if not any(slot.is_serving for slot in self._slots):
+            return
+        for slot in self._slots:
+            if slot.restart_at is not None and slot.fault is not None and slot.fault != slot.told:
+                slot.told = slot.fault
+                wait = round(max(0.0, slot.restart_at - self.clock()), 1)
+                _log.error("worker_cannot_start", faults=slot.fault.faults, restart_in_seconds=wait)
 
     def _restart(self, slot: _Slot) -> None:
         try:

@@ -63,7 +63,10 @@ class WorkerReport:
         """Why the worker ended; None if it did not say that it cannot start. Read once it has ended."""
         if (text := self._text()) in (b"", _READY):
             return None
-        status, faults = json.loads(text)
+        try:
+            status, faults = json.loads(text)
+        except ValueError:  # it was killed, or the disk became full, before it had said everything
+            return None
         return StartFault(status, tuple(faults))
 
     def _text(self) -> bytes:

@@ -134,6 +134,15 @@ def test_a_worker_that_serves_goes_on_while_another_cannot_be_replaced(lines: li
     assert stage.announced == 1
 
 
+def test_a_fault_from_before_another_worker_served_is_told_as_well(lines: list[Any]) -> None:
+    """One may read a file that is being written, and the next one the whole of it."""
+    stage = _Stage()
+    again = stage.after(SLOWEST_RESTART_SECONDS)
+    stage.then(stage.ends(0, fault=WRONG), stage.ready(1), again, stage.ends(2, fault=WRONG))
+    assert stage.supervisor.run() is None
+    assert [(line["event"], line["faults"]) for line in lines] == [("worker_cannot_start", WRONG.faults)]
+
+
 def test_the_supervisor_ends_when_the_last_worker_that_served_cannot_be_replaced() -> None:
     """Nothing answers any more, and nothing would: the platform has to know."""
     stage = _Stage()
@@ -182,4 +191,13 @@ def test_a_report_holds_a_text_of_any_length() -> None:
     subprocess.run(command, check=True, pass_fds=(report.fileno(),), env=dict(os.environ))
     assert not report.is_ready
     assert report.fault == many
+    report.close()
+
+
+def test_a_report_that_was_cut_off_gives_no_reason() -> None:
+    """The worker may be killed while it writes, or the disk be full; then it is one that died."""
+    report = WorkerReport()
+    tell_fault(report.fileno(), NEWER)
+    os.ftruncate(report.fileno(), 10)
+    assert report.fault is None
     report.close()
