@@ -1,4 +1,7 @@
-"""The dashboard as a file. `test_live_dashboard.py` runs its queries, `test_images.py` checks its types."""
+"""The dashboard as a file.
+
+`test_live_dashboard.py` runs its queries, `test_dashboard_types.py` checks its types.
+"""
 
 from __future__ import annotations
 

@@ -30,7 +30,8 @@ MODULE = re.compile(r"(?:gateway|policy_store)(?:\.(?!ya?ml\b)\w+)+")
 IN_A_DIAGRAM = re.compile(r"\b([a-z_]+)/[a-z0-9_]+\b")
 
 
-def _tokens(page: Path) -> Iterator[Token]:
+def tokens(page: Path) -> Iterator[Token]:
+    """The parts of a page, each before those inside of it."""
     for token in MarkdownIt("commonmark").enable("table").parse(page.read_text(encoding="utf-8")):
         yield token
         yield from token.children or ()
@@ -62,7 +63,7 @@ def _is_module_name(name: str) -> bool:
 def missing_names(page: Path) -> list[str]:
     """What a page names in code type or in a diagram, and what there is not."""
     missing = []
-    for token in _tokens(page):
+    for token in tokens(page):
         text = token.content.strip()
         if token.type == "code_inline":
             path = PATH.fullmatch(text)
@@ -84,15 +85,15 @@ def missing_names(page: Path) -> list[str]:
 
 @cache
 def _anchors(page: Path) -> set[str]:
-    tokens = list(_tokens(page))
-    titles = (after.content for token, after in pairwise(tokens) if token.type == "heading_open")
+    parts = list(tokens(page))
+    titles = (after.content for token, after in pairwise(parts) if token.type == "heading_open")
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def broken_links(page: Path) -> list[str]:
     """Links of a page that lead to no file, or to a heading the file does not have."""
     broken = []
-    for token in _tokens(page):
+    for token in tokens(page):
         target = str(token.attrGet("href") or token.attrGet("src") or "")
         if not target or ":" in target:
             continue
