@@ -181,7 +181,8 @@ class _Gateway:
         await refresher.refresh()
         await base.run("refresher", refresher.run)
         authenticator, registry = await open_keys(base, upkeep.kept("keys"))
-        progress = ProgressReader(base.reading_part(PolicyStore), catalogue, upkeep.agreement, base.timer)
+        reading = base.reading_part(PolicyStore)
+        progress = ProgressReader(reading, catalogue, upkeep.agreement, history, base.timer)
         await upkeep.sealing.open()
         await base.run("sealing key", upkeep.sealing.run)
         keys, snapshots = upkeep.sealing.holder, refresher.holder

@@ -14,7 +14,7 @@ from policy_store.deliveries import DeliveryStore
 
 async def open_notifying(base: Foundation) -> tuple[EventFeed, Deliverer]:
     """The feed of events and the deliverer to webhooks; both read the same pages."""
-    reader = EventPages(base.store, Generations(base.store))
+    reader = EventPages(base.store, Generations(base.store, base.history))
     feed = EventFeed(reader, base.lifecycle, interval_seconds=base.settings.refresh_seconds)
     await base.run("event feed", feed.run)
     sender = Sender(base.clock)

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
+from gateway.experiments.store_history import StoreHistory
 from policy_store.errors import UnknownExperimentError
 from policy_store.events import EventKind, LoggedEvent
 from policy_store.experiment import Experiment
@@ -58,19 +59,24 @@ def told_one(event: LoggedEvent, generations: Mapping[int, Experiment]) -> Logge
 
 
 class Generations:
-    """The experiment in each generation that events tell of: it never changes, so each is read once.
+    """The experiment in each generation that events tell of, each read once.
+
+    It never changes, unless the store lost something: then a number may be given again. So everything is
+    read anew once an operator has accepted that.
 
     Args:
         store: The shared state.
+        history: Knows when that is.
     """
 
-    def __init__(self, store: PolicyStore) -> None:
+    def __init__(self, store: PolicyStore, history: StoreHistory) -> None:
         self._store = store
-        self._known: dict[str, dict[int, Experiment]] = {}
+        self._history = history
+        self._read: dict[tuple[int, str], dict[int, Experiment]] = {}
 
     def saw(self, view: ExperimentView) -> None:
         """Keep the experiment of the current generation."""
-        self._known.setdefault(view.experiment.name, {})[view.generation] = view.experiment
+        self._known(view.experiment.name)[view.generation] = view.experiment
 
     async def of(self, name: str, events: Iterable[LoggedEvent]) -> Mapping[int, Experiment]:
         """The experiment in all generations that are known, those of the events included.
@@ -79,15 +85,18 @@ class Generations:
         """
         for generation in {number for event in events if (number := generation_of(event)) is not None}:
             await self.one(name, generation)
-        return dict(self._known.get(name, {}))
+        return dict(self._known(name))
 
     async def one(self, name: str, generation: int) -> Experiment | None:
         """The experiment in a generation; None if the store has none of that number.
 
         Raises StoreUnavailableError.
         """
-        known = self._known.setdefault(name, {})
+        known = self._known(name)
         if generation not in known:
             with suppress(UnknownExperimentError):
                 known[generation] = await self._store.experiment(name, generation)
         return known.get(generation)
+
+    def _known(self, name: str) -> dict[int, Experiment]:
+        return self._read.setdefault((self._history.epoch, name), {})

@@ -19,11 +19,12 @@ class Informing:
 
     Args:
         store: The shared state.
+        generations: Give the experiment of the generation before.
     """
 
-    def __init__(self, store: PolicyStore) -> None:
+    def __init__(self, store: PolicyStore, generations: Generations) -> None:
         self._store = store
-        self._generations = Generations(store)
+        self._generations = generations
 
     async def counts(self, definition: Definition, view: ExperimentView) -> dict[Role, Counts]:
         """All that was counted in the current generation in the roles that only inform it.

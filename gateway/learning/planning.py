@@ -24,6 +24,7 @@ from gateway.experiments.definitions import Definition
 from gateway.experiments.exposure import ExposureCaps
 from gateway.experiments.fitness import failing_candidate
 from gateway.experiments.guardrails import ejected_policies, held_back
+from gateway.experiments.happenings import Generations
 from gateway.experiments.holds import holds
 from gateway.experiments.priors import InformingSource
 from gateway.experiments.snapshot import without_ejected
@@ -138,7 +139,7 @@ class Planner:
         self._watcher = PromotionWatch(store, hooks)
         self._rota = Rota(store, holder, lease_seconds, timer)
         self._guards = GuardKeeper(store, hooks)
-        self._informing = Informing(store)
+        self._informing = Informing(store, Generations(store, history))
         self._done: dict[str, _Basis] = {}
         self._failing: dict[str, str] = {}
 

@@ -25,6 +25,7 @@ from gateway.experiments.happenings import Generations, generation_of
 from gateway.experiments.holds import holds, waits_for_check
 from gateway.experiments.outlook import Outlook, outlook
 from gateway.experiments.source_standing import SourceStanding, standing
+from gateway.experiments.store_history import StoreHistory
 from gateway.experiments.watches import verdict_on, watch_seconds_left, watched_so_far
 from gateway.learning.informing import Informing
 from gateway.learning.judge_reading import JudgeReading, agreements
@@ -214,6 +215,7 @@ class ProgressReader:
         store: The shared state; its client should gather calls.
         catalogue: Names this gateway's experiments.
         agreement: Says whether replicas run the same configuration.
+        history: Knows whether what was read before still holds.
         clock: Monotonic seconds.
     """
 
@@ -222,6 +224,7 @@ class ProgressReader:
         store: PolicyStore,
         catalogue: CatalogueHolder,
         agreement: Agreement,
+        history: StoreHistory,
         clock: Callable[[], float],
     ) -> None:
         self._store = store
@@ -230,8 +233,8 @@ class ProgressReader:
         self._clock = clock
         self._last: dict[str, ExperimentProgress] = {}
         self._contents_known: dict[str, Mapping[str, Mapping[str, Any]]] = {}
-        self._generations = Generations(store)
-        self._informing = Informing(store)
+        self._generations = Generations(store, history)
+        self._informing = Informing(store, self._generations)
         self._read_at: float | None = None
         self._reading = asyncio.Lock()
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gateway.experiments.happenings import told
+from gateway.experiments.happenings import Generations, told
+from gateway.experiments.store_history import StoreHistory
 from policy_store.events import LoggedEvent
-from tests.gateway.building import definition
+from policy_store.store import PolicyStore
+from tests.gateway.building import NAME, definition
 
 NOW = definition(epsilon=0.0).experiment  # plain, warm
 BEFORE = replace(NOW, policies=("old", "older"), epsilon=0.1)
@@ -37,3 +39,24 @@ def test_with_a_margin_nothing_is_eliminated() -> None:
         LoggedEvent(2.0, "eliminated", {"policy": 0, "comparison": 9, "generation": 2}),
     ]
     assert [event.detail["policy"] for event in told(events, {1: BEFORE, 2: NOW})] == ["plain"]
+
+
+async def test_a_number_given_again_after_an_accepted_loss_means_what_the_store_has_now(
+    embedded_store: PolicyStore,
+) -> None:
+    """The store began anew, so generation 1 is another definition; within an epoch it is read once."""
+    history, old, new = StoreHistory(), definition(epsilon=0.0), definition(epsilon=0.1)
+    generations = Generations(embedded_store, history)
+
+    async def epsilon() -> float | None:
+        found = await generations.one(NAME, 1)
+        return None if found is None else found.epsilon
+
+    await embedded_store.register(old.experiment, old.elimination_nano_nats)
+    assert await epsilon() == 0.0
+    await embedded_store._redis.flushall()
+    await embedded_store.register(new.experiment, new.elimination_nano_nats)
+    assert await epsilon() == 0.0
+
+    history.take_up("store", 1, 0.0)
+    assert await epsilon() == 0.1

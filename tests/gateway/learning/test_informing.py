@@ -10,7 +10,9 @@ import pytest
 from gateway.config.gateway_file import GatewayConfig
 from gateway.experiments.catalogue import definitions_of
 from gateway.experiments.definitions import Definition
+from gateway.experiments.happenings import Generations
 from gateway.experiments.priors import InformingSource
+from gateway.experiments.store_history import StoreHistory
 from gateway.learning.informing import Informing
 from policy_store.connect import connect
 from policy_store.errors import StoreUnavailableError
@@ -123,7 +125,7 @@ async def test_only_sources_that_the_file_has_are_read(embedded_store: PolicySto
     view = await embedded_store.view(NAME)
 
     async def sources(store: PolicyStore, of: Definition) -> tuple[InformingSource, ...]:
-        informing = Informing(store)
+        informing = Informing(store, Generations(store, StoreHistory()))
         return await informing.sources(of, view, await informing.counts(of, view))
 
     (found,) = await sources(embedded_store, judged)
