@@ -35,7 +35,7 @@ class Builds:
     Attributes:
         comparisons: Comparisons whose answer named one.
         by_build: How many of them, by digest; of the first builds only, if there are many.
-        different: How many builds there are.
+        different: How many builds there are; each comparison of one beyond the first counts as another.
         changes: How often one appeared after those before it had served many comparisons.
         changed_at: The number of the comparison at which one last did; None for never.
     """

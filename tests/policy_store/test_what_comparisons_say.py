@@ -143,6 +143,20 @@ async def test_builds_that_serve_in_turn_are_no_change(store: PolicyStore, build
     assert found.different == len(set(builds) - {""})
 
 
+async def test_a_build_beyond_those_that_are_counted_is_not_told_with_each_comparison(
+    store: PolicyStore,
+) -> None:
+    """A policy may have had many builds over a year; the next one must not fill the events."""
+    await planned(store)
+    await _served(store, ["a"])
+    await store._redis.hset(_OWN.counts, mapping={"served:0": 1000, "builds:0": 31})
+    await _served(store, ["counted", "beyond", "beyond", "beyond"])
+
+    assert [each.build for each in await _changes(store)] == ["counted"]
+    found = (await store.counts(NAME, 1)).builds[0]
+    assert (found.by_build, found.changes) == ({"a": 1, "counted": 1}, 1)
+
+
 async def test_what_only_informs_changes_no_build(store: PolicyStore) -> None:
     """A judge's answers are logged with their builds, and are not those that users compared."""
     await planned(store)

@@ -5,7 +5,8 @@ local USUAL = 20 -- comparisons that each build had on average before another on
 local MOST = 32 -- builds counted by themselves, of one policy
 
 -- Behind one name several builds may serve in turn. So a build is a change only if those before had many comparisons:
--- one that serves a fair share of the requests would have been among them.
+-- one that serves a fair share of the requests would have been among them. Of builds beyond the first, which are not
+-- counted by themselves, it is not known whether they served before, so they are no change.
 local function note_build(keys, generation, policy, build, number, at)
   local field = 'served:' .. policy .. ':' .. build
   local before = redis.call('HINCRBY', keys.counts, 'served:' .. policy, 1) - 1
@@ -15,6 +16,7 @@ local function note_build(keys, generation, policy, build, number, at)
   local builds = redis.call('HINCRBY', keys.counts, 'builds:' .. policy, 1) - 1
   if builds >= MOST then
     redis.call('HDEL', keys.counts, field)
+    return
   end
   if builds == 0 or before < USUAL * builds then
     return
