@@ -19,6 +19,8 @@ from policy_store.store import PolicyStore
 from policy_store.view import ExperimentView
 
 LOOKED_AT_ALWAYS: Final = 30
+KEPT_SECONDS: Final = 600.0
+"""The longest that one look keeps its lease: one that hangs must not keep it from other replicas for ever."""
 _RENEWALS_PER_LEASE: Final = 3
 
 
@@ -67,10 +69,11 @@ class Rota:
 
     @asynccontextmanager
     async def kept(self, name: str) -> AsyncIterator[None]:
-        """Keep the right to plan an experiment in a `with` block, however long that takes."""
+        """Keep the right to plan an experiment in a `with` block, for as long as that may take."""
+        until = self._timer() + KEPT_SECONDS
 
         async def renew() -> None:
-            while True:
+            while self._timer() < until:
                 await asyncio.sleep(self._lease_seconds / _RENEWALS_PER_LEASE)
                 with suppress(StoreError):
                     await self._store.renew_leases([name], self._holder, self._lease_seconds)

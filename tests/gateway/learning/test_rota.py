@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
 
-from gateway.learning.rota import LOOKED_AT_ALWAYS, Rota
+from gateway.learning.rota import KEPT_SECONDS, LOOKED_AT_ALWAYS, Rota
 from policy_store.errors import StoreUnavailableError
 from policy_store.log_records import Result
 from policy_store.moves import Move
 from policy_store.stage_records import StageStep
 from policy_store.store import PolicyStore
+from tests.pace import PATIENCE_SECONDS
 from tests.policy_store.building import THRESHOLD, experiment, forecasts, plan, prefer
 
 NAMES = [f"experiment-{number}" for number in range(3 * LOOKED_AT_ALWAYS)]
@@ -128,3 +130,15 @@ async def test_without_the_store_some_are_due_all_the_same(bench: Bench) -> None
 
     bench.store.glances = glances
     assert len(await bench.rota.due(NAMES)) == LOOKED_AT_ALWAYS
+
+
+async def test_a_look_that_hangs_keeps_the_lease_from_no_other_replica(embedded_store: PolicyStore) -> None:
+    """Its worker may have been stopped; then another replica plans."""
+    name, now = NAMES[0], 0.0
+    rota = Rota(embedded_store, "a", 0.2, lambda: now)
+    await embedded_store.register(experiment(name), THRESHOLD)
+    assert await embedded_store.acquire_lease(name, "a", 0.2) == 1
+    async with rota.kept(name), asyncio.timeout(PATIENCE_SECONDS):
+        now = KEPT_SECONDS
+        while await embedded_store.acquire_lease(name, "b", 0.2) is None:
+            await asyncio.sleep(0.01)
