@@ -51,6 +51,13 @@ def sealer(*keys: bytes, names: tuple[str, ...] = NAMES) -> ResponseIds:
     return ResponseIds(SealingKeyHolder(SealingKeys(newest, tuple(older))), lambda: names)
 
 
+def sealed_by_version(number: int, payload: bytes) -> str:
+    """An id as an earlier version made it."""
+    nonce = bytes(12)
+    sealed = AESGCMSIV(OLD).encrypt(nonce, payload, b"llmpo assignment \x01")
+    return "chatcmpl-" + urlsafe_b64encode(bytes([number]) + nonce + sealed).rstrip(b"=").decode()
+
+
 def reason(opener: ResponseIds, response_id: str) -> str:
     """Why an id was refused."""
     with pytest.raises(InvalidFeedbackError) as refused:
@@ -163,11 +170,7 @@ def test_ids_of_the_first_version_are_opened() -> None:
     payload = response_ids._PAYLOAD_1.pack(
         0, 1, 0, 1, 3, NOW + 60, blake2b(b"support", digest_size=8).digest(), b"u" * 16
     )
-    nonce = bytes(12)
-    sealed = AESGCMSIV(OLD).encrypt(nonce, payload, b"llmpo assignment \x01")
-    first = "chatcmpl-" + urlsafe_b64encode(b"\x01" + nonce + sealed).rstrip(b"=").decode()
-
-    assert sealer().open(first) == ASSIGNMENT
+    assert sealer().open(sealed_by_version(1, payload)) == ASSIGNMENT
 
 
 def test_ids_of_the_second_version_are_opened() -> None:
@@ -185,11 +188,9 @@ def test_ids_of_the_second_version_are_opened() -> None:
         b"k" * 8,
         b"v" * 8,
     )
-    nonce = bytes(12)
-    sealed = AESGCMSIV(OLD).encrypt(nonce, payload, b"llmpo assignment \x01")
-    second = "chatcmpl-" + urlsafe_b64encode(b"\x02" + nonce + sealed).rstrip(b"=").decode()
-
-    assert sealer().open(second) == ASSIGNMENT._replace(assigned_at=NOW, key=b"k" * 8, voter=b"v" * 8)
+    assert sealer().open(sealed_by_version(2, payload)) == ASSIGNMENT._replace(
+        assigned_at=NOW, key=b"k" * 8, voter=b"v" * 8
+    )
 
 
 @pytest.mark.parametrize("why", Apart)
@@ -221,10 +222,6 @@ def test_ids_of_the_third_version_are_opened() -> None:
         b"v" * 8,
         b"d" * 6,
     )
-    nonce = bytes(12)
-    sealed = AESGCMSIV(OLD).encrypt(nonce, payload, b"llmpo assignment \x01")
-    third = "chatcmpl-" + urlsafe_b64encode(b"\x03" + nonce + sealed).rstrip(b"=").decode()
-
-    assert sealer().open(third) == ASSIGNMENT._replace(
+    assert sealer().open(sealed_by_version(3, payload)) == ASSIGNMENT._replace(
         assigned_at=NOW, key=b"k" * 8, voter=b"v" * 8, definition=b"d" * 6
     )
