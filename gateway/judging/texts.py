@@ -14,8 +14,9 @@ from gateway.experiments.formats import FORMATS
 from gateway.upstream.surfaces import CHAT, MESSAGES, RESPONSES, Surface
 
 _THOUGHT: Final = re.compile(r"\A\s*<think>.*?</think>\s*", re.DOTALL)
-_TEXTS: Final = frozenset({"text", "input_text", "output_text"})
-_THOUGHTS: Final = frozenset({"thinking", "redacted_thinking", "reasoning"})
+# Tuples, not sets, because the values to look up may be of any type.
+_TEXTS: Final = ("text", "input_text", "output_text")
+_THOUGHTS: Final = ("thinking", "redacted_thinking", "reasoning")
 # Fields with which a request is about more than its own text, or asks for more than one text.
 _MORE: Final = (
     *("tools", "functions", "audio", "web_search_options", "mcp_servers", "container"),

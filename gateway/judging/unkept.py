@@ -20,8 +20,8 @@ _OF_THE_ANSWER: Final = frozenset(
 )
 _LABELS: Final = "metadata"
 _TIER: Final = "service_tier"
-_MODEST_TIERS: Final = frozenset({"default", "flex", "standard_only"})
-"""Those that cost no more than any other."""
+_MODEST_TIERS: Final = ("default", "flex", "standard_only")
+"""Those that cost no more than any other. A tuple, not a set, because a caller may send any type."""
 
 
 def unseen_request(body: Mapping[str, Any]) -> dict[str, Any]:

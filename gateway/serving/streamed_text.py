@@ -12,8 +12,9 @@ from gateway.upstream.sse import is_last, payloads
 from gateway.upstream.surfaces import CHAT, MESSAGES, Surface
 
 _LONGEST: Final = 200_000
-_PLAIN_BLOCKS: Final = frozenset({"text", "thinking", "redacted_thinking"})
-_ENDINGS: Final = frozenset({"message_stop", "response.completed", "response.incomplete"})
+# Tuples, not sets, because the values to look up may be of any type.
+_PLAIN_BLOCKS: Final = ("text", "thinking", "redacted_thinking")
+_ENDINGS: Final = ("message_stop", "response.completed", "response.incomplete")
 
 
 def ended_response(block: bytes) -> Mapping[str, Any] | None:

@@ -20,8 +20,9 @@ import orjson
 from gateway.upstream.surfaces import CHAT, MESSAGES, RESPONSES, Surface
 
 _THOUGHT: Final = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
-_TEXTS: Final = frozenset({"text", "input_text", "output_text", "refusal"})
-_THOUGHTS: Final = frozenset({"thinking", "redacted_thinking", "reasoning"})
+# Tuples, not sets, because the values to look up may be of any type.
+_TEXTS: Final = ("text", "input_text", "output_text", "refusal")
+_THOUGHTS: Final = ("thinking", "redacted_thinking", "reasoning")
 _PASSING: Final = frozenset({"annotations", "cache_control", "id", "logprobs", "status"})
 
 

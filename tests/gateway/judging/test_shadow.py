@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.config.gateway_file import GatewayConfig
+from gateway.judging.unkept import unseen_request
 from tests.gateway.api.surfaces.answers import good
 from tests.gateway.api.surfaces.asking import ASKED
 from tests.gateway.building import NAME
@@ -241,6 +242,13 @@ async def test_a_provider_is_not_asked_to_keep_what_nobody_sees(opened: Open, up
     assert unseen == {"model": "warm", "messages": live["messages"], "user": "u-1", "temperature": 0.5}
     asked = [seen.body for seen in upstream.seen if seen.body["model"] == "judge"]
     assert not {"store", "metadata", "user"} & asked[0].keys()
+
+
+@pytest.mark.parametrize("tier", ["auto", "priority", None, 3, {}, ["flex"]])
+def test_a_tier_is_left_out_unless_it_costs_no_more(tier: Any) -> None:
+    """Callers may send anything in its place."""
+    assert unseen_request({"service_tier": tier, "user": "u-1"}) == {"user": "u-1"}
+    assert unseen_request({"service_tier": "flex"}) == {"service_tier": "flex"}
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])

@@ -22,6 +22,7 @@ PICTURE = {"type": "image_url", "image_url": {"url": "data:,"}}
         (CHAT, {"messages": TURNS, "tools": [{"type": "function"}]}, None),
         (CHAT, {"messages": TURNS, "n": 2}, None),
         (CHAT, {"messages": [{"role": "user", "content": [PICTURE]}]}, None),
+        (CHAT, {"messages": [{"role": "user", "content": [{"type": {}, "text": "Hi"}]}]}, None),
         (CHAT, {"messages": [*TURNS, {"role": "tool", "content": "7"}]}, None),
         (CHAT, {"messages": [{"role": "assistant", "content": None, "tool_calls": [{}]}]}, None),
         (CHAT, {"messages": [{"role": "user", "content": None}]}, None),
@@ -70,6 +71,7 @@ def _chat(message: dict[str, Any], *more: dict[str, Any]) -> dict[str, Any]:
             "Up.",
         ),
         (RESPONSES, {"output": [{"type": "function_call"}]}, None),
+        (RESPONSES, {"output": [{"type": ["message"]}]}, None),
     ],
 )
 def test_answers_are_read_as_texts(surface: Surface, answer: Any, text: str | None) -> None:

@@ -108,6 +108,7 @@ ODD: list[Any] = [
     *([{"type": "text", "text": ["x"]}], [{"type": "refusal", "refusal": "No."}], {"text": "x"}),
     *([{"type": "tool_result", "tool_use_id": "t", "content": [{"type": "image"}]}], [{"type": 7}]),
     *([{"type": "thinking", "thinking": "x"}], [{"type": "input_text", "text": "x"}], {"a": {"b": [1]}}),
+    *({"type": {}}, [{"type": ["text"], "text": "x"}]),
 ]
 ROLES: list[Any] = [USER, ASSISTANT, "system", "tool", "developer", "function", "", None, 3, [], "USER"]
 

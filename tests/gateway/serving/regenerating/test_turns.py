@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.config.feedback import RegenerateSpec
 from gateway.serving.sketches import SHINGLES, Sketch, which_was_kept
-from gateway.serving.streamed_text import StreamedText
+from gateway.serving.streamed_text import StreamedText, ended_response
 from gateway.serving.turns import answer_text, turns_of
 from gateway.upstream.surfaces import CHAT, MESSAGES, RESPONSES, Surface
 
@@ -120,6 +121,7 @@ def test_thoughts_are_not_part_of_an_answer() -> None:
         {"choices": [{"message": {"content": "a"}}, None]},
         {"choices": [{"message": {"content": "a", "tool_calls": [CALL]}}]},
         {"choices": [{"message": {"content": None}}]},
+        {"choices": [{"message": {"content": [{"type": {}, "text": "a"}]}}]},
     ],
 )
 def test_what_is_more_than_a_text_or_none_is_compared_with_nothing(answer: dict[str, Any]) -> None:
@@ -138,6 +140,21 @@ def test_a_stream_that_calls_a_tool_or_breaks_its_format_has_no_text() -> None:
         assert not text.is_over
         text.read(b"data: [DONE]\n\n")
         assert text.is_over
+
+
+@pytest.mark.parametrize("kind", [{}, [], ["text"], None, 3, True])
+@pytest.mark.parametrize("surface", [CHAT, MESSAGES, RESPONSES])
+def test_a_kind_of_any_type_is_no_fault(surface: Surface, kind: Any) -> None:
+    """Callers and providers may send anything where a part, an item or an event says what it is."""
+    part = {"type": kind, "text": "Hi"}
+    assert asked({"role": "user", "content": [part]}, part, ASKED, surface=surface).question == "Which way?"
+
+    event = json.dumps({"type": kind, "delta": part, "response": {"output": [part]}})
+    begun = json.dumps({"type": "content_block_start", "content_block": part})
+    text = StreamedText(surface)
+    text.read(f"data: {event}\n\ndata: {begun}\n\n".encode())
+    assert (text.text, text.is_over) == ("", False)
+    assert ended_response(f'data: {event}\n\ndata: "response.completed"\n\n'.encode()) is None
 
 
 @given(TEXTS)
