@@ -15,8 +15,7 @@ from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 from unicodedata import normalize
 
-import orjson
-
+from gateway.upstream.json_text import written
 from gateway.upstream.surfaces import CHAT, MESSAGES, RESPONSES, Surface
 
 _THOUGHT: Final = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
@@ -127,8 +126,7 @@ def _item(role: Author, content: Any, more: Iterable[Any] = ()) -> Item:
     texts = [text for part in parts if (text := _text_of(part)) is not None]
     others = [_lasting(part) for part in parts if part is not None and _text_of(part) is None]
     kept = [part for part in (*others, *more) if part]
-    written = orjson.dumps(kept, option=orjson.OPT_SORT_KEYS, default=str) if kept else b""
-    return Item(role, normalised("".join(texts)), written)
+    return Item(role, normalised("".join(texts)), written(kept, is_sorted=True) if kept else b"")
 
 
 def _text_of(part: Any) -> str | None:

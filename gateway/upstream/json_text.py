@@ -35,9 +35,14 @@ def as_utf8(text: bytes) -> bytes:
     return text.decode(json.detect_encoding(text), "surrogatepass").encode("utf-8", "surrogatepass")
 
 
-def written(value: Any) -> bytes:
-    """A value as JSON, including the values that only the lenient reader accepts."""
+def written(value: Any, *, is_sorted: bool = False) -> bytes:
+    """A value as JSON, including the values that only the lenient reader accepts.
+
+    Args:
+        value: The value.
+        is_sorted: Whether equal objects are written alike, in whatever order their fields came.
+    """
     try:
-        return orjson.dumps(value)
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS if is_sorted else None)
     except TypeError:
-        return json.dumps(value, separators=(",", ":")).encode()
+        return json.dumps(value, separators=(",", ":"), sort_keys=is_sorted).encode()

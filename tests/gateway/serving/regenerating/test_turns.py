@@ -122,6 +122,8 @@ def test_thoughts_are_not_part_of_an_answer() -> None:
         {"choices": [{"message": {"content": "a", "tool_calls": [CALL]}}]},
         {"choices": [{"message": {"content": None}}]},
         {"choices": [{"message": {"content": [{"type": {}, "text": "a"}]}}]},
+        {"choices": [{"message": {"content": "a", "function_call": {"arguments": "\ud800"}}}]},
+        {"choices": [{"message": {"content": "a", "function_call": {"arguments": 10**30}}}]},
     ],
 )
 def test_what_is_more_than_a_text_or_none_is_compared_with_nothing(answer: dict[str, Any]) -> None:
