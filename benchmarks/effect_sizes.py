@@ -9,17 +9,14 @@ the cells without effects, and gives half of the probability to the sizes (docs/
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import Any, Final
 
-import numpy as np
-
-from benchmarks.forecast_sides import ENDINGS, _Coupled
+from benchmarks.forecast_sides import Coupled, coupled
 from benchmarks.identification import BUDGET, DELTA, ROOT, clear_worlds, misfits
-from benchmarks.reporting import run_cases, table
+from benchmarks.reporting import mean_and_error, run_cases, table
 from gateway.llm_po.bradley_terry import DEFAULT_SCALES, Scales
-from gateway.llm_po.lab.simulate import Trial, batches
+from gateway.llm_po.lab.simulate import Trial
 from gateway.llm_po.lab.world_files import load_world
 from gateway.llm_po.wins import FloatArray
 
@@ -55,13 +52,14 @@ PRIORS: Final = {
 
 def taken(trial: Trial, seeds: int, scales: Scales) -> tuple[FloatArray, int]:
     """The comparisons of every run as multiples of T, and how many promoted wrongly."""
-    ENDINGS.clear()
-    for batch in batches(trial, seeds):
-        runs = _Coupled(trial, batch.runs, batch.first)
-        runs._alone = runs._scales = scales  # noqa: SLF001 - all but the prior is as in every simulation
-        runs.run()
-    comparisons = np.array([ENDINGS[number][0] for number in range(seeds)], dtype=np.float64)
-    return comparisons / trial.yardstick, sum(wrong for _, wrong in ENDINGS.values())
+
+    def made(trial: Trial, runs: int, first: int) -> Coupled:
+        batch = Coupled(trial, runs, first)
+        batch._alone = batch._scales = scales  # noqa: SLF001 - all but the prior is as in every simulation
+        return batch
+
+    comparisons, wrong = coupled(trial, seeds, made)
+    return comparisons / trial.yardstick, wrong
 
 
 def row(trial: Trial, seeds: int) -> dict[str, Any]:
@@ -71,15 +69,10 @@ def row(trial: Trial, seeds: int) -> dict[str, Any]:
     return {
         "world": trial.world.name,
         "runs": seeds,
-        "now": summary(now),
-        "differences": {name: summary(found[name][0] - now) for name in PRIORS if name != "now"},
+        "now": mean_and_error(now),
+        "differences": {name: mean_and_error(found[name][0] - now) for name in PRIORS if name != "now"},
         "wrong": [wrong for _, wrong in found.values()],
     }
-
-
-def summary(values: FloatArray) -> tuple[float, float]:
-    """Mean and standard error."""
-    return float(values.mean()), float(values.std(ddof=1) / math.sqrt(values.size))
 
 
 def cells(row: dict[str, Any]) -> list[str]:

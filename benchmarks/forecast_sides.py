@@ -8,6 +8,7 @@ n-th comparison of two policies has the same outcome in a run, whenever it comes
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 
 from benchmarks.identification import BUDGET, DELTA, MARGIN, clear_worlds, equals, near_ties
 from benchmarks.identification import ROOT as PROJECT
-from benchmarks.reporting import run_cases, table
+from benchmarks.reporting import mean_and_error, run_cases, table
 from gateway.llm_po import samplers
 from gateway.llm_po.bradley_terry import Fit, Scales, fit, logistic
 from gateway.llm_po.lab import simulate
@@ -50,7 +51,7 @@ KINDS = {
 }
 
 
-class _Coupled(simulate._Batch):  # noqa: SLF001 - all but the outcomes is as in every simulation
+class Coupled(simulate._Batch):  # noqa: SLF001 - all but the outcomes is as in every simulation
     """Runs whose outcomes follow from run, policies and how often those were compared."""
 
     def __init__(self, trial: Trial, runs: int, first: int) -> None:
@@ -121,11 +122,19 @@ def _trial(world: World, **promised: Any) -> Trial:
     return Trial(world, delta=DELTA, max_comparisons=BUDGET, **promised)
 
 
-def coupled(trial: Trial, seeds: int) -> tuple[FloatArray, int]:
-    """The comparisons of every run, and how many promoted wrongly."""
+def coupled(
+    trial: Trial, seeds: int, made: Callable[[Trial, int, int], Coupled] = Coupled
+) -> tuple[FloatArray, int]:
+    """The comparisons of every run, and how many promoted wrongly.
+
+    Args:
+        trial: What is simulated.
+        seeds: How many runs.
+        made: Makes runs from the trial, their number and the number of the first one.
+    """
     ENDINGS.clear()
     for batch in batches(trial, seeds):
-        _Coupled(trial, batch.runs, batch.first).run()
+        made(trial, batch.runs, batch.first).run()
     comparisons = np.array([ENDINGS[number][0] for number in range(seeds)], dtype=np.float64)
     return comparisons, sum(wrong for _, wrong in ENDINGS.values())
 
@@ -145,15 +154,11 @@ def row(case: Case, seeds: int) -> dict[str, Any]:
         "promised": case.promised,
         "world": case.trial.world.name,
         "runs": seeds,
-        "before": _summary(before),
-        "after": _summary(after),
-        "difference": _summary(after - before),
+        "before": mean_and_error(before),
+        "after": mean_and_error(after),
+        "difference": mean_and_error(after - before),
         "wrong": [wrong_before, wrong_after],
     }
-
-
-def _summary(values: FloatArray) -> tuple[float, float]:
-    return float(values.mean()), float(values.std(ddof=1) / np.sqrt(values.size))
 
 
 def cells(found: dict[str, Any]) -> list[str]:

@@ -22,11 +22,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.forecast_sides import ENDINGS, _Coupled
+from benchmarks.forecast_sides import Coupled, coupled
 from benchmarks.identification import BUDGET, DELTA, MARGIN, clear_worlds, equals, near_ties
-from benchmarks.reporting import run_cases, table
+from benchmarks.reporting import mean_and_error, run_cases, table
 from gateway.llm_po.draws import draw_pairs
-from gateway.llm_po.lab.simulate import Trial, batches
+from gateway.llm_po.lab.simulate import Trial
 from gateway.llm_po.lab.worlds import World
 from gateway.llm_po.lines import NANO
 from gateway.llm_po.samplers import Situation
@@ -63,7 +63,7 @@ VARIANTS: Final = {
 }
 
 
-class _Invested(_Coupled):
+class _Invested(Coupled):
     """Runs with the invested wealth."""
 
     def __init__(self, trial: Trial, runs: int, first: int, investing: Investing | None) -> None:
@@ -123,28 +123,19 @@ class _Invested(_Coupled):
 def taken(world: World, seeds: int, investing: Investing | None) -> tuple[FloatArray, int]:
     """The comparisons of every run, and how many promoted wrongly."""
     trial = Trial(world, delta=DELTA, epsilon=MARGIN, max_comparisons=BUDGET)
-    ENDINGS.clear()
-    for batch in batches(trial, seeds):
-        _Invested(trial, batch.runs, batch.first, investing).run()
-    comparisons = np.array([ENDINGS[number][0] for number in range(seeds)], dtype=np.float64)
-    return comparisons, sum(wrong for _, wrong in ENDINGS.values())
+    return coupled(trial, seeds, partial(_Invested, investing=investing))
 
 
 def row(world: World, seeds: int) -> dict[str, Any]:
     """One row of the report: the rule of today, and every variant on the same outcomes."""
     now, wrong = taken(world, seeds, None)
-    row = {"world": world.name, "runs": seeds, "now": summary(now), "wrong": wrong, "variants": {}}
+    row = {"world": world.name, "runs": seeds, "now": mean_and_error(now), "wrong": wrong, "variants": {}}
     for name, investing in VARIANTS.items():
         then, wrong = taken(world, seeds, investing)
         ratio = then.mean() / now.mean()
-        spread = (then - ratio * now).std(ddof=1) / now.mean() / math.sqrt(seeds)
-        row["variants"][name] = {"taken": summary(then), "of_now": (ratio, spread), "wrong": wrong}
+        spread = mean_and_error(then - ratio * now)[1] / now.mean()
+        row["variants"][name] = {"taken": mean_and_error(then), "of_now": (ratio, spread), "wrong": wrong}
     return row
-
-
-def summary(values: FloatArray) -> tuple[float, float]:
-    """Mean and standard error."""
-    return float(values.mean()), float(values.std(ddof=1) / math.sqrt(values.size))
 
 
 def cells(row: dict[str, Any]) -> list[str]:

@@ -14,12 +14,10 @@ import argparse
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from benchmarks.forecast_sides import coupled
 from benchmarks.identification import BUDGET, DELTA, clear_worlds
 from benchmarks.identification import ROOT as PROJECT
-from benchmarks.reporting import save, table
+from benchmarks.reporting import mean_and_error, save, table
 from gateway.llm_po.lab.judges import SimulatedJudge
 from gateway.llm_po.lab.simulate import Trial
 from gateway.llm_po.lab.world_files import load_world
@@ -63,23 +61,20 @@ def rows(world: World, seeds: int) -> list[dict[str, Any]]:
 def _row(
     world: World, judge: SimulatedJudge | None, comparisons: FloatArray, alone: FloatArray, wrong: int
 ) -> dict[str, Any]:
+    mean, error = mean_and_error(comparisons)
+    ratio = float(comparisons.mean() / alone.mean())
     return {
         "world": world.name,
         "policies": world.policies,
         "agreement": None if judge is None else judge.agreement,
         "errs": None if judge is None else judge.errs,
         "runs": comparisons.size,
-        "comparisons": float(comparisons.mean()),
-        "stderr": _stderr(comparisons),
-        "ratio": float(comparisons.mean() / alone.mean()),
-        "ratio_stderr": _stderr(comparisons - comparisons.mean() / alone.mean() * alone)
-        / float(alone.mean()),
+        "comparisons": mean,
+        "stderr": error,
+        "ratio": ratio,
+        "ratio_stderr": mean_and_error(comparisons - ratio * alone)[1] / float(alone.mean()),
         "wrong": wrong,
     }
-
-
-def _stderr(values: FloatArray) -> float:
-    return float(values.std(ddof=1) / np.sqrt(values.size))
 
 
 def cells(found: dict[str, Any]) -> list[str]:

@@ -11,8 +11,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.pages import save_page
 from gateway.llm_po.lab.simulate import Summary
+from gateway.llm_po.wins import FloatArray
 from gateway.simulation.runner import Job, available_cores, run_jobs
 from gateway.simulation.state import StateFile
 
@@ -35,6 +38,11 @@ def table(headings: list[str], rows: list[list[str]]) -> list[str]:
         "|" + "---|" * len(headings),
         *("| " + " | ".join(row) + " |" for row in rows),
     ]
+
+
+def mean_and_error(values: FloatArray) -> tuple[float, float]:
+    """The mean of independent values, and its standard error."""
+    return float(values.mean()), float(values.std(ddof=1) / np.sqrt(values.size))
 
 
 def plus_minus(row: dict[str, Any]) -> str:

@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks.forecast_sides import SEED, coupled
 from benchmarks.identification import BUDGET, DELTA
 from benchmarks.priors import known_worlds
-from benchmarks.reporting import run_cases, table
+from benchmarks.reporting import mean_and_error, run_cases, table
 from gateway.experiments.source_standing import share_interval
 from gateway.llm_po.lab.judges import SimulatedJudge
 from gateway.llm_po.lab.simulate import Trial
@@ -84,7 +84,7 @@ def row(world: World, setting: Setting, alone: Callable[[int], FloatArray], seed
         "runs": seeds,
         "comparisons": float(taken.mean()),
         "votes": float(votes.mean()),
-        "votes_spread": Z * _stderr(votes),
+        "votes_spread": Z * mean_and_error(votes)[1],
         "ratio": ratio,
         "ratio_spread": Z * _ratio_stderr(votes, base, ratio, is_paired=setting.follows is None),
         "days": float(taken.mean()) / a_day,
@@ -109,14 +109,11 @@ def _evidence_of_both(world: World, setting: Setting, seeds: int) -> tuple[Float
     return np.array([ending.comparisons for ending in endings], dtype=np.float64), wrong
 
 
-def _stderr(values: FloatArray) -> float:
-    return float(values.std(ddof=1) / np.sqrt(values.size))
-
-
 def _ratio_stderr(values: FloatArray, base: FloatArray, ratio: float, *, is_paired: bool) -> float:
     if is_paired:
-        return _stderr(values - ratio * base) / float(base.mean())
-    return float(np.hypot(_stderr(values), ratio * _stderr(base))) / float(base.mean())
+        return mean_and_error(values - ratio * base)[1] / float(base.mean())
+    errors = mean_and_error(values)[1], ratio * mean_and_error(base)[1]
+    return float(np.hypot(*errors)) / float(base.mean())
 
 
 def cells(found: dict[str, Any]) -> list[str]:
