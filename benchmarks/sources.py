@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,9 @@ VOTES_A_DAY = 200
 SIGNALS_A_DAY = 2_000
 Z = 1.959964  # of a 95 % interval
 RUN_PAIRS = 20  # comparisons of each pair in an offline run
+
+# From how many runs to the comparisons of each, and how many promoted wrongly.
+Runs = Callable[[int], tuple[FloatArray, int]]
 
 
 @dataclass(frozen=True)
@@ -69,13 +72,11 @@ SETTINGS = (
 )
 
 
-def row(world: World, setting: Setting, alone: Callable[[int], FloatArray], seeds: int) -> dict[str, Any]:
+def row(world: World, setting: Setting, alone: Runs, seeds: int) -> dict[str, Any]:
     """One row: comparisons until the decision, and what they are over votes alone."""
-    taken, wrong = (
-        _evidence_of_both(world, setting, seeds) if setting.follows else _votes(world, setting, seeds)
-    )
+    (base, _), (taken, wrong) = alone(seeds), _runs(world, setting, alone)(seeds)
     a_day = VOTES_A_DAY + (SIGNALS_A_DAY if setting.follows else 0)
-    votes, base = taken * (VOTES_A_DAY / a_day), alone(seeds)
+    votes = taken * (VOTES_A_DAY / a_day)
     ratio = float(votes.mean() / base.mean())
     return {
         "world": world.name,
@@ -91,6 +92,13 @@ def row(world: World, setting: Setting, alone: Callable[[int], FloatArray], seed
         "wrong": wrong,
         "wrong_at_most": share_interval(wrong, seeds)[1],
     }
+
+
+def _runs(world: World, setting: Setting, alone: Runs) -> Runs:
+    """The runs of a setting; those of votes alone serve every row of a world."""
+    if setting == SETTINGS[0]:
+        return alone
+    return partial(_evidence_of_both if setting.follows else _votes, world, setting)
 
 
 def _votes(world: World, setting: Setting, seeds: int) -> tuple[FloatArray, int]:
@@ -132,13 +140,7 @@ def cells(found: dict[str, Any]) -> list[str]:
 def cases() -> Iterator[tuple[str, Callable[[int], dict[str, Any]]]]:
     """Every row, by the name of its world."""
     for world in known_worlds(is_large=False):
-        known: dict[int, FloatArray] = {}
-
-        def alone(seeds: int, world: World = world, known: dict[int, FloatArray] = known) -> FloatArray:
-            if seeds not in known:
-                known[seeds], _ = _votes(world, SETTINGS[0], seeds)
-            return known[seeds]
-
+        alone = cache(partial(_votes, world, SETTINGS[0]))
         for setting in SETTINGS:
             yield world.name, partial(row, world, setting, alone)
 
