@@ -15,7 +15,6 @@ import datetime as dt
 import os
 import platform
 import signal
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -30,6 +29,7 @@ import aiohttp
 import uvloop
 
 from benchmarks.pages import save_page
+from benchmarks.processes import canned_provider
 from benchmarks.spreads import quantile, spread
 from gateway.config.gateway_file import GatewayConfig
 from gateway.running.logs import configure_logging
@@ -38,7 +38,7 @@ from policy_store.names import Names
 from tests.chaos.proxy import Link, Proxy
 from tests.gateway.building import NAME, config_fields
 from tests.gateway.whole import JSON, Whole, eventually, quick_settings, whole_gateway
-from tests.servers import ClusterServer, Process, free_port, wait_until
+from tests.servers import ClusterServer, Process, wait_until
 
 RESULTS: Final = Path(__file__).parent / "results" / "faults.md"
 AT_ONCE: Final = 8
@@ -290,15 +290,8 @@ async def main() -> None:
     parser.add_argument("--requests", type=int, default=400)
     options = parser.parse_args()
     configure_logging("error", as_json=False)
-    port = free_port()
-    provider = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "benchmarks.canned_provider", str(port)
-    )
-    try:
-        found = await measured(options.rounds, options.requests, f"http://127.0.0.1:{port}/v1")
-    finally:
-        provider.terminate()
-        await provider.wait()
+    async with canned_provider() as api_base:
+        found = await measured(options.rounds, options.requests, api_base)
     save_page(RESULTS, page(found, options.rounds, options.requests))
 
 

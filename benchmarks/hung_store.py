@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import datetime as dt
 import platform
-import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from typing import Final
 import uvloop
 
 from benchmarks.pages import save_page
+from benchmarks.processes import canned_provider
 from benchmarks.spreads import quantile, spread
 from gateway.config.api_keys import hash_key
 from gateway.config.gateway_file import GatewayConfig
@@ -31,7 +31,7 @@ from gateway.running.logs import configure_logging
 from gateway.running.memory import settle_memory
 from tests.gateway.building import config_fields
 from tests.gateway.whole import Whole, eventually, quick_settings, whole_gateway
-from tests.servers import RedisServer, free_port
+from tests.servers import RedisServer
 
 RESULTS: Final = Path(__file__).parent / "results" / "hung_store.md"
 KEY: Final = "a key of the application of 32 characters"
@@ -119,19 +119,14 @@ async def main() -> None:
     parser.add_argument("--requests", type=int, default=400)
     options = parser.parse_args()
     configure_logging("error", as_json=False)
-    port = free_port()
-    provider = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "benchmarks.canned_provider", str(port)
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        store = RedisServer(Path(folder))
-        store.start()
-        try:
-            found = await measured(options.rounds, options.requests, f"http://127.0.0.1:{port}/v1", store)
-        finally:
-            store.stop()
-            provider.terminate()
-            await provider.wait()
+    async with canned_provider() as api_base:
+        with tempfile.TemporaryDirectory() as folder:
+            store = RedisServer(Path(folder))
+            store.start()
+            try:
+                found = await measured(options.rounds, options.requests, api_base, store)
+            finally:
+                store.stop()
     save_page(RESULTS, page(found, options.rounds, options.requests))
 
 

@@ -11,10 +11,8 @@ little. Writes benchmarks/results/loop_holds.md.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import datetime as dt
 import platform
-import sys
 import tempfile
 from pathlib import Path
 from statistics import median
@@ -22,6 +20,7 @@ from statistics import median
 import uvloop
 
 from benchmarks.pages import save_page
+from benchmarks.processes import canned_provider
 from gateway.app import create_app
 from gateway.running.logs import configure_logging
 from gateway.running.memory import settle_memory
@@ -30,7 +29,7 @@ from tests.abuse.bodies import BOMBS, BROKEN, BYTES, TEXTS
 from tests.abuse.loop import Holds, watched
 from tests.gateway.building import gateway_config
 from tests.gateway.whole import quick_settings
-from tests.servers import EmbeddedServer, free_port
+from tests.servers import EmbeddedServer
 
 RESULTS = Path(__file__).parent / "results" / "loop_holds.md"
 PATH = "/v1/chat/completions"
@@ -82,19 +81,14 @@ async def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     rounds: int = parser.parse_args().rounds
     configure_logging("error", as_json=False)
-    port = free_port()
-    provider = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "benchmarks.canned_provider", str(port)
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        store = EmbeddedServer(Path(folder))
-        store.start()
-        try:
-            found = await measured(rounds, f"http://127.0.0.1:{port}/v1", store.url)
-        finally:
-            store.stop()
-            provider.kill()
-            await provider.wait()
+    async with canned_provider() as api_base:
+        with tempfile.TemporaryDirectory() as folder:
+            store = EmbeddedServer(Path(folder))
+            store.start()
+            try:
+                found = await measured(rounds, api_base, store.url)
+            finally:
+                store.stop()
     save_page(RESULTS, page(found, rounds))
 
 

@@ -1,13 +1,17 @@
-"""Servers as processes: started on one core, and what their whole process tree used."""
+"""Servers as processes, and what the whole tree of a process used."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+
+from tests.servers import free_port
 
 ROOT = Path(__file__).parent.parent
 
@@ -66,3 +70,17 @@ def running(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+@asynccontextmanager
+async def canned_provider() -> AsyncIterator[str]:
+    """The provider of `benchmarks.canned_provider`, on any core; the address of its API."""
+    port = free_port()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "benchmarks.canned_provider", str(port)
+    )
+    try:
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        process.terminate()
+        await process.wait()

@@ -15,7 +15,6 @@ import datetime as dt
 import os
 import platform
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -29,10 +28,11 @@ import uvloop
 from yarl import URL
 
 from benchmarks.pages import save_page
+from benchmarks.processes import canned_provider
 from policy_store.connect import connect
 from tests.gateway.building import NAME, config_fields
 from tests.gateway.process import Served
-from tests.servers import ClusterServer, RedisServer, ServerGroup, free_port
+from tests.servers import ClusterServer, RedisServer, ServerGroup
 
 RESULTS: Final = Path(__file__).parent / "results" / "scale.md"
 STORES: Final = {"one Redis": RedisServer, "a cluster of six nodes": ClusterServer}
@@ -356,16 +356,9 @@ async def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--experiments", type=int, nargs="+", default=[1, 100, 1000])
     options = parser.parse_args()
-    port = free_port()
-    provider = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "benchmarks.canned_provider", str(port)
-    )
-    try:
+    async with canned_provider() as api_base:
         idle = await _idle_costs(options.experiments, options.seconds)
-        by_store = await _throughputs(options.seconds, f"http://127.0.0.1:{port}/v1")
-    finally:
-        provider.terminate()
-        await provider.wait()
+        by_store = await _throughputs(options.seconds, api_base)
     save_page(RESULTS, page(by_store, idle, options.seconds, os.getloadavg()[0]))
 
 
