@@ -18,7 +18,8 @@ def gained_nats(used: float, sources: int) -> float:
     """How much better the users' comparisons so far were predicted with a source than without it, in nats.
 
     That is the logarithm of a Bayes factor: the odds of using the source now, over those beforehand. Evidence
-    is the logarithm of such predictions too, so about as many nats of evidence came from the source.
+    is the logarithm of such predictions too, so about as many nats of evidence came from the source. Far
+    below 0 it is not what evidence lost: a source that predicts badly is not used, and costs little.
 
     Args:
         used: The probability that the source is used, now.
