@@ -86,11 +86,8 @@ class SourceEstimate:
     @property
     def judge_usd(self) -> float | None:
         """US dollars that a judge spends until the median decision; None if that is beyond the horizon."""
-        a_day, days = (
-            sum(source.usd_per_day for source in self.scenario.sources),
-            self.forecast.days["median"],
-        )
-        return None if days is None else days * a_day
+        days = self.forecast.days["median"]
+        return None if days is None else days * sum(source.usd_per_day for source in self.scenario.sources)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

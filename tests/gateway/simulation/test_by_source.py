@@ -80,10 +80,20 @@ def test_what_informs_decides_nothing_by_likelihood_ratios(together: EffectEstim
 
 
 def test_a_judge_costs_its_daily_spending_until_the_decision(together: EffectEstimate) -> None:
-    """Also where the decision takes longer than anything that is simulated."""
+    """The estimate says so for the source that it is about."""
     scenario = replace(_by_name([EXPLICIT, JUDGE], together)["judge"], known=together)
     (estimate,) = estimate_by_source([scenario], processes=1)
 
     assert estimate.judge_usd == pytest.approx(2.0 * (together.days["median"] or 0.0))
     assert estimate.to_json()["counts_as"] == "informs"
     assert estimate.to_json()["comparisons_per_day"] == 50
+
+
+def test_a_judge_whose_decision_is_beyond_the_horizon_has_no_costs(together: EffectEstimate) -> None:
+    """What it spends until then is not known."""
+    endings = tuple(replace(ending, kind="inconclusive") for ending in together.summary.endings)
+    undecided = replace(together, summary=replace(together.summary, endings=endings))
+    scenario = replace(_by_name([EXPLICIT, JUDGE], together)["judge"], known=undecided)
+    (estimate,) = estimate_by_source([scenario], processes=1)
+
+    assert estimate.judge_usd is None
