@@ -15,7 +15,8 @@ _BEGIN_AFTER_SECONDS: Final = 0.25
 class DisconnectWatch:
     """Cancels the current task when the caller hangs up. Used as a context manager after the body was read.
 
-    A server reports a hang-up only to a task that waits for the next message, so the watch waits for it.
+    A server reports a hang-up only to a task that waits for the next message, so the watch waits for it. A
+    server also reports one once the answer is complete; by then the watch has to be over.
     """
 
     __slots__ = ("_handle", "_receive", "_task", "_watcher", "caller_left")
@@ -34,6 +35,10 @@ class DisconnectWatch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Watch no longer. May be called repeatedly."""
         if self._handle is not None:
             self._handle.cancel()
         if self._watcher is not None:

@@ -152,6 +152,7 @@ class _Reply:
         "_started",
         "_status",
         "_tells_detail",
+        "_watch",
     )
 
     def __init__(
@@ -175,6 +176,7 @@ class _Reply:
         self._is_callers_id = is_callers_id
         self._code = self._model = self._key = ""
         self._metered: Metered | None = None
+        self._watch = DisconnectWatch(receive)
         self._limits: RawHeaders = ()
         self._is_begun = False
         self._tells_detail = False
@@ -219,7 +221,7 @@ class _Reply:
 
     async def _watched(self, payload: dict[str, Any], caller: Caller, headers: CallerHeaders) -> None:
         answer: Answer | None = None
-        with DisconnectWatch(self._receive) as watch:
+        with self._watch as watch:
             try:
                 if caller.is_limited:
                     await self._admit(payload, caller)
@@ -289,6 +291,7 @@ class _Reply:
             self._metered.pass_whole(body)
         length = (b"content-length", str(len(body)).encode())
         await self._start((*_JSON_HEADERS, length, *headers))
+        self._watch.end()
         await self._send({"type": "http.response.body", "body": body})
         self._note_overhead(answer)
 
@@ -304,6 +307,7 @@ class _Reply:
                 if self._overhead_seconds is None:
                     self._note_overhead(answer)
                 block = await stream.read()
+            self._watch.end()
             await send({"type": "http.response.body", "body": b""})
         except GatewayError as error:
             if not self._is_begun:
@@ -325,6 +329,7 @@ class _Reply:
         """End a stream that cannot continue."""
         reply = error_reply(error, tells_detail=self._tells_detail)
         self._code = reply.code
+        self._watch.end()
         await self._send({"type": "http.response.body", "body": self._endpoint.errors.event(reply)})
 
     async def _refuse(self, error: Exception) -> None:

@@ -115,12 +115,19 @@ class Answering:
             asked = asked_of_each(question) if experiment.way.assigns is Assigns.BOTH else question
             exchange = self._attempts.begin(request_id, asked)
             panel = Panel(experiment, exchange, snapshot.models, self._attempts, self._hooks)
-            return await self._from_experiment(panel, takes_part=takes_part)
-        target = snapshot.models.get(name)
-        if target is None:
-            raise unknown_model(name, snapshot)
-        check_kept_by_model(question.payload, question.surface, target)
-        return await self._from_model(target, self._attempts.begin(request_id, question))
+            answering = self._from_experiment(panel, takes_part=takes_part)
+        else:
+            target = snapshot.models.get(name)
+            if target is None:
+                raise unknown_model(name, snapshot)
+            check_kept_by_model(question.payload, question.surface, target)
+            exchange = self._attempts.begin(request_id, question)
+            answering = self._from_model(target, exchange)
+        try:
+            return await answering
+        except BaseException:
+            await exchange.aclose()
+            raise
 
     async def _from_model(self, target: ModelTarget, exchange: Exchange) -> Answer:
         """A model's answer, or a fallback's, exactly as its provider gave it."""

@@ -144,7 +144,9 @@ class Attempts:
                 attempt.substance.take_answer(answer.body)
             attempt.answered(tokens_used(answer.body))
             return answer
-        return AttemptStream(answer, attempt)
+        stream = AttemptStream(answer, attempt, exchange)
+        exchange.streams.append(stream)
+        return stream
 
     async def first_of(
         self,
@@ -332,11 +334,12 @@ class _Attempt:
 class AttemptStream:
     """A streamed answer whose end counts for its respondent."""
 
-    __slots__ = ("_ahead", "_attempt", "_first", "_last", "_stream", "_substance")
+    __slots__ = ("_ahead", "_attempt", "_exchange", "_first", "_last", "_stream", "_substance")
 
-    def __init__(self, stream: AnswerStream, attempt: _Attempt) -> None:
+    def __init__(self, stream: AnswerStream, attempt: _Attempt, exchange: Exchange) -> None:
         self._stream = stream
         self._attempt = attempt
+        self._exchange = exchange
         self._substance = attempt.substance
         self._ahead = b""
         self._first = b""
@@ -374,6 +377,8 @@ class AttemptStream:
 
     async def aclose(self) -> None:
         """Close the provider's stream; if it has not ended, the caller wants no more of it."""
+        if self in self._exchange.streams:
+            self._exchange.streams.remove(self)
         if not self._attempt.is_over:
             self._attempt.broke(None, self._tokens())
         await self._stream.aclose()

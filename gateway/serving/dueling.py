@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from gateway.errors import InvalidRequestError
-from gateway.serving.attempts import AttemptStream
 from gateway.serving.exchange import Question
 from gateway.serving.panel import POLICY_FAILURES, PolicyFailure
 from gateway.upstream.base import AnswerStream, RawHeaders
@@ -80,7 +80,7 @@ async def both(
 ) -> tuple[_Reply | PolicyFailure, _Reply | PolicyFailure]:
     """Ask for two answers at the same time; a policy's failure is a result, not an exception.
 
-    If the wait is cut short, no stream stays open.
+    If the wait is cut short, neither goes on being made.
     """
     tasks = (asyncio.ensure_future(first), asyncio.ensure_future(second))
     try:
@@ -89,9 +89,7 @@ async def both(
     except BaseException:
         for task in tasks:
             task.cancel()
-        for result in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(result, AttemptStream):
-                await result.aclose()
+        await asyncio.gather(*tasks, return_exceptions=True)
         raise
 
 
@@ -171,9 +169,10 @@ class DuelStream:
         self._reading.clear()
         for task in reading:
             task.cancel()
-        await asyncio.gather(*reading, return_exceptions=True)
-        for stream in self._streams:
-            await stream.aclose()
+        async with AsyncExitStack() as closing:
+            for stream in self._streams:
+                closing.push_async_callback(stream.aclose)
+            await asyncio.gather(*reading, return_exceptions=True)
 
     def _read_on(self, side: int) -> None:
         self._reading[asyncio.ensure_future(self._streams[side].read())] = side

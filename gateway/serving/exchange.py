@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from typing import Any, NamedTuple, Protocol
 
 from gateway.instrumentation.records import AnsweringRole
@@ -118,6 +119,7 @@ class Exchange:
         made: Attempts made.
         waited_seconds: Time spent waiting for at least one provider, up to the first byte.
         gauge: Measures the answers of the policies drawn, if guardrails compare them.
+        streams: Answers that are being streamed; closing one takes it out.
         usages: For each answer that began and has ended, the tokens that its provider reported, or None.
     """
 
@@ -130,6 +132,7 @@ class Exchange:
         "planned",
         "question",
         "request_id",
+        "streams",
         "usages",
         "waited_seconds",
     )
@@ -141,6 +144,7 @@ class Exchange:
         self.planned = 1
         self.made = 0
         self.waited_seconds = 0.0
+        self.streams: list[AnswerStream] = []
         self.usages: list[Tokens | None] = []
         self.gauge: Gauge | None = None
         self._waits = 0
@@ -157,6 +161,12 @@ class Exchange:
         self._waits -= 1
         if self._waits == 0:
             self.waited_seconds += now - self._since
+
+    async def aclose(self) -> None:
+        """Close every answer that is being streamed, because the caller will get none of them."""
+        async with AsyncExitStack() as closing:
+            for stream in self.streams:
+                closing.push_async_callback(stream.aclose)
 
 
 class Answer(NamedTuple):

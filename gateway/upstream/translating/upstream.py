@@ -13,6 +13,7 @@ import logging
 import os
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from copy import deepcopy
 from functools import partial
 from typing import Any, Final
@@ -267,10 +268,11 @@ class _TranslatedStream(AnswerStream):
     @override
     async def aclose(self) -> None:
         self._is_done = True
-        if hasattr(self._chunks, "aclose"):
-            await self._chunks.aclose()
-        for response in self._responses:
-            await response.aclose()
+        async with AsyncExitStack() as closing:
+            for response in self._responses:
+                closing.push_async_callback(response.aclose)
+            if hasattr(self._chunks, "aclose"):
+                await self._chunks.aclose()
 
     async def _next(self, translate: Callable[[Exception], UpstreamError], by: float) -> bytes:
         try:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, NoReturn
 
 import aiohttp
 import orjson
 import pytest
 
+from gateway.api import disconnect
+from gateway.instrumentation.records import RequestFinished
+from gateway.serving.conversations import Conversations
 from tests.gateway.building import NAME
-from tests.gateway.fake_upstream import Exchange, FakeUpstream, answer, stall
+from tests.gateway.fake_upstream import Exchange, FakeUpstream, answer, malformed, stall
 from tests.gateway.live import Live
 from tests.gateway.protocols import both_protocols
 from tests.gateway.whole import JSON, QUESTION, eventually
@@ -68,6 +71,38 @@ async def test_leaving_a_duel_frees_both_providers(
     await eventually(
         lambda: len(upstream.seen) == 2 and upstream.in_flight == 0, "both free", seconds=impatient(1.0)
     )
+
+
+async def test_leaving_while_an_open_answer_waits_frees_the_provider(
+    gateway: Live, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer has begun, but something else has to end before the caller gets any of it."""
+
+    async def forever(*_: object) -> NoReturn:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(Conversations, "noted", forever)
+    for model in ("small", "large"):
+        upstream.on(model, stall(after=2))
+    await leave(gateway, NAME, stream=True, after_bytes=0)
+    await eventually(lambda: upstream.seen and upstream.in_flight == 0, "free", seconds=impatient(1.0))
+    await eventually(lambda: gateway.observer.finished, "the request accounted for")
+
+
+async def test_a_broken_stream_is_not_taken_for_a_caller_who_left(
+    duel_gateway: Live, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server reports a hang-up once the answer is complete, while the other provider is being freed."""
+    monkeypatch.setattr(disconnect, "_BEGIN_AFTER_SECONDS", 0.0)
+    upstream.on("small", malformed(after=2))
+    upstream.on("large", stall(after=1))
+    reply = await duel_gateway.compare(stream=True)
+    assert reply.events[-1]["error"]["type"] == "server_error"
+    await eventually(lambda: upstream.in_flight == 0, "both providers free", seconds=impatient(1.0))
+    await eventually(lambda: duel_gateway.observer.finished, "the request accounted for")
+    (finished,) = duel_gateway.observer.of(RequestFinished)
+    assert (finished.status, finished.code) == (200, reply.events[-1]["error"]["code"])
 
 
 async def test_a_caller_who_stops_reading_stops_the_provider(gateway: Live, upstream: FakeUpstream) -> None:

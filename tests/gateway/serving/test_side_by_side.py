@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from gateway.experiments.response_ids import Assignment, Unassigned
+from gateway.serving.dueling import DuelLabel, DuelStream
 from tests.gateway.building import NAME
 from tests.gateway.fake_upstream import FakeUpstream, answer, cut, hang_up, malformed, stall, status
 from tests.gateway.live import Live
@@ -138,6 +140,35 @@ async def test_if_one_breaks_after_the_first_byte_the_stream_says_so(
     assert reply.events[-1]["error"]["type"] == "server_error"
     assert not reply.is_done
     await eventually(lambda: upstream.in_flight == 0, "both providers free")
+
+
+async def test_closing_that_is_cut_short_closes_both_sides() -> None:
+    """The caller may leave while one side still ends its read."""
+
+    class Silent:
+        headers = ()
+        is_closed = False
+
+        async def read(self) -> bytes:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0)
+            return b""
+
+        async def aclose(self) -> None:
+            self.is_closed = True
+
+    sides = Silent(), Silent()
+    stream = DuelStream(sides, DuelLabel("id", NAME, 0), shows_usage=False)
+    reading = asyncio.create_task(stream.read())
+    await asyncio.sleep(0)
+    reading.cancel()
+    closing = asyncio.create_task(stream.aclose())
+    await asyncio.sleep(0)
+    closing.cancel()
+    assert await asyncio.gather(reading, closing, return_exceptions=True)
+    assert [side.is_closed for side in sides] == [True, True]
 
 
 # Only for callers that ask for two
