@@ -14,6 +14,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from gateway.access.callers import Caller
+from gateway.api.described_body import described_body
 from gateway.api.errors import error_reply
 from gateway.api.feedback_models import (
     FeedbackAnswer,
@@ -72,7 +73,7 @@ def feedback_routes(desk: FeedbackDesk) -> APIRouter:
         PATH,
         response_model=FeedbackAnswer | FeedbackResults | dict[str, Any],
         responses={_ACCEPTED: {"model": FeedbackAnswer, "description": "It waits (`feedback.spool`)."}},
-        openapi_extra=_described(*_SHAPES),
+        openapi_extra=described_body(*_SHAPES),
     )
     async def give_feedback(request: Request) -> Response:
         """Report what a user thought of a response. It is counted once, however often it is sent.
@@ -81,7 +82,7 @@ def feedback_routes(desk: FeedbackDesk) -> APIRouter:
         """
         return await desk.answer(request)
 
-    @router.post("/v1/request/{request_id}/feedback", openapi_extra=_described(HeliconeRating))
+    @router.post("/v1/request/{request_id}/feedback", openapi_extra=described_body(HeliconeRating))
     async def rate_request(request: Request, request_id: str) -> Response:
         """Say what a user thought of a response, as clients of Helicone do."""
         caller, fields = await desk.open(request)
@@ -91,7 +92,7 @@ def feedback_routes(desk: FeedbackDesk) -> APIRouter:
             )
         )
 
-    @router.post("/api/public/scores", openapi_extra=_described(LangfuseScore))
+    @router.post("/api/public/scores", openapi_extra=described_body(LangfuseScore))
     async def score(request: Request) -> Response:
         """Say what a user thought of a response, as clients of Langfuse do."""
         caller, fields = await desk.open(request)
@@ -100,7 +101,7 @@ def feedback_routes(desk: FeedbackDesk) -> APIRouter:
     @router.post(
         "/api/public/ingestion",
         responses={_SEVERAL: {"description": "What became of each."}},
-        openapi_extra=_described(),
+        openapi_extra=described_body(),
     )
     async def ingest(request: Request) -> Response:
         """Take the scores of a batch of Langfuse's events, as its libraries send them."""
@@ -308,10 +309,3 @@ def _idempotency_key(request: Request) -> str | None:
 
 def _json(content: object, status: int = 200) -> Response:
     return Response(orjson.dumps(content), status, media_type="application/json")
-
-
-def _described(*shapes: type[FeedbackBody | FeedbackBatch | Peer]) -> dict[str, Any]:
-    """What the OpenAPI document says of a body that the route reads by itself."""
-    schemas = [shape.model_json_schema() for shape in shapes] or [{"type": "object"}]
-    schema = {"anyOf": schemas} if shapes[1:] else schemas[0]
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}

@@ -16,6 +16,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field, StrictInt
 from starlette.responses import HTMLResponse, Response
 
+from gateway.api.described_body import described_body
 from gateway.api.errors import error_reply
 from gateway.api.feedback import FeedbackDesk
 from gateway.api.feedback_models import FeedbackAnswer, FeedbackBody, invalid
@@ -77,15 +78,7 @@ def feedback_link_routes(desk: FeedbackDesk, links: FeedbackLinks, clock: Callab
     """
     router = APIRouter(tags=["feedback"])
 
-    @router.post(
-        "/v1/feedback/links",
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {"application/json": {"schema": NewLink.model_json_schema()}},
-            }
-        },
-    )
+    @router.post("/v1/feedback/links", openapi_extra=described_body(NewLink))
     async def make_link(request: Request) -> LinkMade:
         """Make a link by which a user can give this feedback without an API key."""
         caller, fields = await desk.open(request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import cache
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -11,6 +12,7 @@ from pydantic import BaseModel, Field
 from gateway.access.api_keys import KeyRegistry
 from gateway.access.callers import Caller
 from gateway.api.control_body import ControlBody
+from gateway.api.described_body import body_of
 from gateway.config.access import LimitsSpec
 from gateway.config.api_keys import KeyRole
 from gateway.config.configured_keys import ApiKey, KeySource
@@ -32,12 +34,13 @@ class KeyToMake(ControlBody):
     ] = Field(default_factory=LimitsSpec)
 
     @classmethod
-    def whole_schema(cls) -> dict[str, Any]:
-        """The schema with references resolved, because they would lead outside the OpenAPI document."""
+    @cache
+    def described(cls) -> dict[str, Any]:
+        """The body with references resolved, because they would lead outside the OpenAPI document."""
         schema = cls.model_json_schema()
         limits = schema.pop("$defs")["LimitsSpec"]
         schema["properties"]["limits"] = limits
-        return schema
+        return body_of(schema)
 
 
 class KeyShown(BaseModel):
@@ -74,7 +77,6 @@ def key_routes(
         require_admin(request)
 
     router = APIRouter(prefix="/v1/keys", tags=["keys"], dependencies=[Depends(guard)])
-    schema = {"content": {"application/json": {"schema": KeyToMake.whole_schema()}}, "required": True}
 
     @router.get("")
     async def list_keys() -> KeyList:
@@ -83,7 +85,7 @@ def key_routes(
         in_force = [_shown(key) for key in registry.in_force]
         return KeyList(data=in_force + [_shown(each.key, each.at) for each in registry.revoked])
 
-    @router.post("", openapi_extra={"requestBody": schema})
+    @router.post("", openapi_extra=KeyToMake.described())
     async def make_key(request: Request) -> KeyMade:
         """Make a key. It works on every replica within a moment."""
         wanted = KeyToMake.of(await read_body(request))

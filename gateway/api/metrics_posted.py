@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import cache
 from typing import Annotated, Any, Final, Literal
 
 import orjson
@@ -19,6 +20,7 @@ from pydantic import (
 )
 
 from gateway.access.callers import Caller
+from gateway.api.described_body import body_of
 from gateway.api.errors import error_reply
 from gateway.api.feedback_models import AnswerNameText, explained, invalid
 from gateway.errors import InvalidFeedbackError
@@ -85,13 +87,8 @@ def metric_routes(
 ) -> APIRouter:
     """The route that takes numbers; `admit` gives the caller within the limits of its key."""
     router = APIRouter(prefix="/v1/experiments", tags=["feedback"])
-    one = MetricBody.model_json_schema()
-    several = {"type": "array", "items": one, "minItems": 1, "maxItems": MOST_METRICS}
-    batch = {"type": "object", "properties": {"metrics": several}, "required": ["metrics"]}
-    schema = {"anyOf": [one, {**batch, "additionalProperties": False}]}
-    body = {"required": True, "content": {"application/json": {"schema": schema}}}
 
-    @router.post("/{name}/metrics", openapi_extra={"requestBody": body}, response_model_exclude_none=True)
+    @router.post("/{name}/metrics", openapi_extra=_described(), response_model_exclude_none=True)
     async def post_metric(name: str, request: Request) -> MetricAnswer | MetricResults:
         """Post a number about a response, for guardrails. It is counted once, however often it is sent."""
         caller = await admit(request)
@@ -130,3 +127,12 @@ async def _taken(metrics: PostedMetrics, name: str, fields: Any, caller: Caller)
     if became:
         return MetricAnswer(status="counted", detail=_COUNTED)
     return MetricAnswer(status="duplicate", detail="Already received; nothing was counted again.")
+
+
+@cache
+def _described() -> dict[str, Any]:
+    """The body: one number, or several."""
+    one = MetricBody.model_json_schema()
+    several = {"type": "array", "items": one, "minItems": 1, "maxItems": MOST_METRICS}
+    batch = {"type": "object", "properties": {"metrics": several}, "required": ["metrics"]}
+    return body_of({"anyOf": [one, {**batch, "additionalProperties": False}]})

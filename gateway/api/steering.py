@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from gateway.access.callers import Caller
 from gateway.api.control_body import ControlBody
+from gateway.api.described_body import described_body
 from gateway.experiments.snapshot import SnapshotHolder
 from gateway.experiments.verbs import LONGEST_REASON, SUMMARIES, Verb
 from gateway.learning.steering import Steering, Wish
@@ -57,7 +58,6 @@ def steering_routes(
 ) -> APIRouter:
     """A route for each of the verbs. `the_admin` gives the caller, and raises if it is not an admin."""
     router = APIRouter(prefix="/v1/experiments", tags=["experiments"])
-    schema = {"content": {"application/json": {"schema": HandMove.model_json_schema()}}, "required": True}
 
     def add(verb: Verb) -> None:
         async def move(name: str, request: Request) -> Moved:
@@ -72,7 +72,7 @@ def steering_routes(
             methods=["POST"],
             summary=SUMMARIES[verb],
             operation_id=f"{verb}_experiment",
-            openapi_extra={"requestBody": schema},
+            openapi_extra=described_body(HandMove),
         )
 
     for verb in SUMMARIES:

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, Field
 
 from gateway.api.control_body import ControlBody
+from gateway.api.described_body import described_body
 from gateway.api.guards import Guard
 from gateway.config.webhooks import WebhookSpec
 from gateway.notifying.delivering import Deliverer
@@ -119,7 +120,6 @@ def webhook_routes(
 ) -> APIRouter:
     """The routes below `/v1/webhooks`."""
     router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], dependencies=[Depends(require_admin)])
-    schema = {"content": {"application/json": {"schema": ToReplay.model_json_schema()}}, "required": True}
 
     @router.get("")
     async def list_webhooks() -> WebhookList:
@@ -140,7 +140,7 @@ def webhook_routes(
         letters = await deliverer.dead_letters(name, limit)
         return DeadLetterList(data=[DeadLetterShown.of(letter) for letter in letters])
 
-    @router.post("/{name}/replay", openapi_extra={"requestBody": schema})
+    @router.post("/{name}/replay", openapi_extra=described_body(ToReplay))
     async def replay_webhook(name: str, request: Request) -> Replayed:
         """Send dead letters again, under their own ids; a receiver that was gone is asked again."""
         wanted = ToReplay.of(await read_body(request))

@@ -2,9 +2,8 @@
 
 Java's own client offers HTTP/2 with every request to an `http://` address (`Upgrade: h2c`), and so do
 programs built on it (LangChain4j, Spring AI, editors). A server may ignore an offer (RFC 9110, 7.8). The
-parser
-cannot: it stops after the headers, takes the request for complete, and loses the body. So a new parser gets
-    the headers again, without the offer.
+parser cannot: it stops after the headers, takes the request for complete, and loses the body. So a new parser
+gets the headers again, without the offer.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class MakerStore(Protocol):
 
 
 class Makers:
-    """See the module.
+    """Knows the makers of the opaque blocks that this process and the store remember.
 
     Args:
         store: Shares the makers with other replicas.
