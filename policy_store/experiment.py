@@ -92,7 +92,7 @@ class Experiment:
             content are. None for all if fewer than two are the same, if evidence has another meaning there,
             or if the decision does not depend on it.
         """
-        return None if self.breaks_with(before) else self._places_in(before)
+        return None if self.breaks_with(before) else self.places_in(before)
 
     def breaks_with(self, before: Experiment) -> tuple[str, ...]:
         """What keeps everything counted in an earlier definition from counting here; empty if nothing does.
@@ -105,18 +105,22 @@ class Experiment:
         broken = [name for name, value in mine.items() if value != earlier[name]]
         if not (self.decides_by_evidence and before.decides_by_evidence):
             broken.append("stopping")
-        places = self._places_in(before)
-        if len(places) - places.count(None) < _FEWEST_KEPT:
+        if not self.places_in(before):
             broken.append("policies")
         return tuple(broken)
 
-    def _places_in(self, before: Experiment) -> tuple[int | None, ...]:
+    def places_in(self, before: Experiment) -> tuple[int | None, ...]:
+        """For each policy its index in an earlier definition, or None for one that is new by name or content.
+
+        Empty if fewer than two are the same, so that nothing was counted between them.
+        """
         there = {
             policy: index
             for index, policy in enumerate(zip(before.policies, before.policy_fingerprints, strict=True))
         }
         here = zip(self.policies, self.policy_fingerprints, strict=True)
-        return tuple(there.get(policy) for policy in here)
+        places = tuple(there.get(policy) for policy in here)
+        return places if len(places) - places.count(None) >= _FEWEST_KEPT else ()
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Experiment:

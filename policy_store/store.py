@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -23,6 +23,7 @@ from policy_store.judging import JudgeStore
 from policy_store.last_looks import commitment_to
 from policy_store.log import LogStore
 from policy_store.looks import LookStore
+from policy_store.names import ExperimentKeys
 from policy_store.plans import PlanStore
 from policy_store.reports import ReportStore
 from policy_store.roles import Role
@@ -75,7 +76,8 @@ class PolicyStore(
         Atomic: concurrent registrations of one fingerprint start one generation. Repeating changes nothing.
         An existing generation keeps its state and evidence. A new one continues from the current one if that
         is undecided and differs only in policies, costs, budget or minima: it inherits, once, the counts
-        between the policies that both have (docs/decisions/0016-policies-come-and-go.md).
+        between the policies that both have (docs/decisions/0016-policies-come-and-go.md). What only informed
+        the current one between them goes on informing in any case (0160-what-informed-goes-on.md).
 
         Args:
             experiment: The experiment to run. Its incumbent serves if the last registration named another
@@ -85,15 +87,16 @@ class PolicyStore(
             elimination_nano_nats: Row total of evidence at which a policy is eliminated.
         """
         keys = self._names.experiment(experiment.name)
-        expected, before = 1, ""
-        sources: tuple[int | None, ...] = ()
+        expected, before, is_same_evidence = 1, "", False
+        places: tuple[int | None, ...] = ()
         while True:
-            own = keys.generation(expected)
+            own, earlier = keys.generation(expected), int(before or 0)
             reply = await self._scripts.run(
                 "register",
                 (
                     *(keys.control, keys.events, own.log, own.counts),
-                    *(keys.generation(int(before or 0)).counts, own.look),
+                    *(keys.generation(earlier).counts, own.look),
+                    *_informing_ledgers(keys, expected, earlier),
                 ),
                 experiment.fingerprint(),
                 expected,
@@ -103,14 +106,17 @@ class PolicyStore(
                 elimination_nano_nats,
                 before,
                 *_look_words(experiment),
-                *codec.source_words(sources),
+                "1" if is_same_evidence else "",
+                *codec.source_words(places),
             )
             if reply[0] != "raced":
                 break
             # A script has to name its keys beforehand, and they contain generations that only the server
             # knows. A generation's definition never changes, so what can be inherited is determined here.
             expected, before = int(reply[1]), str(reply[2])
-            sources = (experiment.sources(Experiment.from_json(reply[3])) if before else None) or ()
+            if before:
+                there = Experiment.from_json(reply[3])
+                is_same_evidence, places = not experiment.breaks_with(there), experiment.places_in(there)
         # On a cluster the list is on another node and cannot be part of the step; every registration
         # corrects it.
         await self._answer(self._redis.sadd(self._names.experiments, experiment.name))
@@ -160,6 +166,13 @@ class PolicyStore(
         return codec.counts_from(
             await self._scripts.run("counts", (keys.control, own.counts, own.waiting, own.held), generation)
         )
+
+
+def _informing_ledgers(keys: ExperimentKeys, generation: int, before: int) -> Iterator[str]:
+    """For each role: log and counts of what only informs a generation, and counts of the one before."""
+    for role in Role:
+        own = keys.generation(generation, role)
+        yield from (own.log, own.counts, keys.generation(before, role).counts)
 
 
 def _look_words(experiment: Experiment) -> tuple[int | str, str, str]:

@@ -17,7 +17,7 @@ class SourceShown(BaseModel):
 
     name: str = Field(
         description="`explicit`, `implicit` or `judge`: comparisons in that role; `run`: an offline run; "
-        "`earlier`: the generation before, about policies that were changed."
+        "`earlier`: what the generation before counted as evidence, and is none any more."
     )
     comparisons: int = Field(description="Its decisive comparisons.")
     used: float | None = Field(

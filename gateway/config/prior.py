@@ -83,8 +83,8 @@ class PriorSpec(Section):
     )
     earlier: bool = Field(
         default=False,
-        description="Whether the counts of the generation before inform about policies that were changed "
-        "since, by their names.",
+        description="Whether what the generation before counted as evidence, and is none any more, informs: "
+        "about policies that were changed, and about all after a decision, by their names.",
     )
 
     @model_validator(mode="after")

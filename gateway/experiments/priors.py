@@ -57,15 +57,22 @@ def run_of(experiment: Experiment) -> InformingSource | None:
     return InformingSource(RUN, tuple(map(tuple, json.loads(experiment.prior)[RUN])))
 
 
-def changed_since(before: Experiment, wins: Matrix, now: Experiment) -> InformingSource | None:
-    """What an earlier definition counted of pairs with a policy that was changed since, by their names.
+def earlier_source(
+    before: Experiment, wins: Matrix, now: Experiment, *, is_inherited: bool
+) -> InformingSource | None:
+    """What an earlier definition counted that is no evidence now, by the names of policies.
 
-    Pairs of which both policies are the same are left out: their counts are inherited where they still count.
+    Args:
+        before: The earlier definition.
+        wins: What it counted, in its own order.
+        now: The definition in force.
+        is_inherited: Whether counts of pairs of which both policies are the same are evidence now; then they
+            are left out.
     """
     places = [_place(name, before.policies) for name in now.policies]
     moved = _moved(wins, places)
     kept = [
-        place is not None and before.policy_fingerprints[place] == print_
+        is_inherited and place is not None and before.policy_fingerprints[place] == print_
         for place, print_ in zip(places, now.policy_fingerprints, strict=True)
     ]
     informing = tuple(

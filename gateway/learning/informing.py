@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from gateway.experiments.collecting import Takes
 from gateway.experiments.definitions import Definition
 from gateway.experiments.happenings import Generations
-from gateway.experiments.priors import InformingSource, changed_since, informing_roles, run_of
+from gateway.experiments.priors import InformingSource, earlier_source, informing_roles, run_of
 from policy_store.counts import Counts
 from policy_store.roles import Role
 from policy_store.store import PolicyStore
@@ -39,7 +39,11 @@ class Informing:
         return {role: await self._store.counts(name, generation, role) for role in roles}
 
     async def sources(
-        self, definition: Definition, view: ExperimentView, counts: Mapping[Role, Counts]
+        self,
+        definition: Definition,
+        view: ExperimentView,
+        counts: Mapping[Role, Counts],
+        inherited_from: int | None,
     ) -> tuple[InformingSource, ...]:
         """All that informs the current generation now, by source; sources without counts are left out.
 
@@ -47,6 +51,7 @@ class Informing:
             definition: The experiment of the file.
             view: The current generation.
             counts: What `counts` says of it.
+            inherited_from: The generation whose counts it inherited as evidence, if any.
 
         Raises:
             StoreUnavailableError: The store did not answer.
@@ -55,18 +60,20 @@ class Informing:
         if (run := run_of(view.experiment)) is not None:
             found.append(run)
         if definition.spec.prior is not None and definition.spec.prior.earlier and view.generation > 1:
-            earlier = await self._earlier(view)
+            earlier = await self._earlier(view, inherited_from)
             found += [] if earlier is None else [earlier]
         return tuple(source for source in found if source.comparisons)
 
-    async def _earlier(self, view: ExperimentView) -> InformingSource | None:
-        """What the generation before counted of policies that were changed since."""
-        name, before = view.experiment.name, view.generation - 1
-        defined = await self._generations.one(name, before)
-        if defined is None:  # the number was a watch's
-            return None
-        counts = await self._store.counts(name, before)
-        return changed_since(defined, counts.wins, view.experiment)
+    async def _earlier(self, view: ExperimentView, inherited_from: int | None) -> InformingSource | None:
+        """What the generation before counted that is no evidence in this one."""
+        name = view.experiment.name
+        for before in [inherited_from] if inherited_from else range(view.generation - 1, 0, -1):
+            defined = await self._generations.one(name, before)
+            if defined is not None:  # else the number was a watch's
+                counts = await self._store.counts(name, before)
+                is_inherited = inherited_from is not None
+                return earlier_source(defined, counts.wins, view.experiment, is_inherited=is_inherited)
+        return None
 
 
 def informed_roles(definition: Definition) -> Iterator[Role]:

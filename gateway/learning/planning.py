@@ -230,7 +230,7 @@ class Planner:
         for role in informed_roles(definition):
             await self._count_due(name, view.generation, role)
         informing = await self._informing.counts(definition, view)
-        sources = await self._informing.sources(definition, view, informing)
+        sources = await self._informing.sources(definition, view, informing, counts.inherited_from)
         basis = _Basis(
             fence=fence,
             generation=view.generation,

@@ -278,7 +278,11 @@ class ProgressReader:
             informing = await self._informing.counts(definition, view) if definition else {}
             judge = await self._judge(definition, view, counts, informing.get(Role.JUDGE))
             guards = await self._guard_readings(view, definition)
-            sources = await self._informing.sources(definition, view, informing) if definition else ()
+            sources = (
+                await self._informing.sources(definition, view, informing, counts.inherited_from)
+                if definition
+                else ()
+            )
             signals = await self._signals(definition, view)
         except UnknownExperimentError:
             return True

@@ -135,13 +135,13 @@ def _misstated(
 ) -> list[str]:
     """Differences between what a generation says it inherited and what the log before it gives."""
     return [
-        f"inherited {name}: the log of generation {after.generation} says {_plain(getattr(said, name))}, "
-        f"that of generation {before.generation} gives {_plain(value)}"
+        f"inherited {name}: the log of generation {after.generation} says {as_lists(getattr(said, name))}, "
+        f"that of generation {before.generation} gives {as_lists(value)}"
         for name, value in given.items()
-        if _plain(getattr(said, name)) != _plain(value)
+        if as_lists(getattr(said, name)) != as_lists(value)
     ]
 
 
-def _plain(value: Any) -> Any:
+def as_lists(value: Any) -> Any:
     """`value` with tuples turned into lists, so that read and computed values can be compared."""
-    return [_plain(each) for each in value] if isinstance(value, Iterable) else value
+    return [as_lists(each) for each in value] if isinstance(value, Iterable) else value

@@ -24,14 +24,15 @@ def with_archive(lines: Iterable[bytes], folder: Path) -> Iterator[bytes]:
         ArchiveError: Naming the first entry that differs, or the gap between archive and log.
         UnreadableLogError: The lines are not those of an exported log.
     """
-    name, log, tail = "", "", []
+    name, generation, log, tail = "", "", "", []
     for fields in _parsed(lines):
-        head = _log_of(fields, log)
+        head = _log_of(fields, generation)
         if head is None:
             tail.append(fields)
             continue
         yield from _joined(folder, name, log, tail)
         name, log, tail = fields.get("name", name), head, []
+        generation = generation or head
         yield _line(fields)
     yield from _joined(folder, name, log, tail)
 
@@ -47,14 +48,14 @@ def _parsed(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
             yield fields
 
 
-def _log_of(fields: dict[str, Any], before: str) -> str | None:
-    """The name of the log that begins with this line; None for a record."""
+def _log_of(fields: dict[str, Any], generation: str) -> str | None:
+    """The name of the log that begins with this line, in the log of a generation; None for a record."""
     kind = fields["type"]
     if kind in _OF_GENERATIONS:
         return str(fields["generation"])
     if kind == "watch":
         return str(fields["run"])
-    return f"{before.partition(':')[0]}:{fields['role']}" if kind == "informing" else None
+    return f"{fields.get('generation', generation)}:{fields['role']}" if kind == "informing" else None
 
 
 def _joined(folder: Path, name: str, log: str, tail: list[dict[str, Any]]) -> Iterator[bytes]:

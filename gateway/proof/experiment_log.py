@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 from typing import Protocol
 
-from gateway.proof.log_lines import ancestor_line, header_line, informing_line, record_line, watch_line
+from gateway.proof.log_lines import (
+    ancestor_line,
+    header_line,
+    informed_before_line,
+    informing_line,
+    record_line,
+    watch_line,
+)
 from policy_store.events import LoggedEvent, LookRevealed, WatchStarted
 from policy_store.experiment import Experiment
 from policy_store.log_records import Comparison, Inherited, LogRecord
@@ -73,38 +80,60 @@ class ExperimentLog:
                 watches.append(record.told.run)
         async for line in self._beside(name, view.generation, watches):
             yield line
+        async for line in self._earlier(name, inherited):
+            yield line
+
+    async def _earlier(
+        self, name: str, inherited: Inherited | None, informs: Role | None = None
+    ) -> AsyncIterator[bytes]:
+        """The logs of the generations that one went on from, newest first, each up to where it was left."""
         while inherited is not None:
             generation, last, inherited = inherited.generation, inherited.after, None
             experiment = await self._store.experiment(name, generation)
-            yield ancestor_line(generation, experiment)
-            async for record in self._until(experiment, generation, last):
+            if informs is None:
+                yield ancestor_line(generation, experiment)
+            else:
+                yield informed_before_line(informs, generation, experiment)
+            async for record in self._until(experiment, generation, last, informs):
                 yield record_line(record)
                 if isinstance(record, Inherited):
                     inherited = record
 
-    async def _until(self, experiment: Experiment, generation: int, last: int) -> AsyncIterator[LogRecord]:
+    async def _until(
+        self, experiment: Experiment, generation: int, last: int, informs: Role | None
+    ) -> AsyncIterator[LogRecord]:
         """The records up to comparison `last`; behind it only when a last look was taken, if there is one."""
         is_left = False
-        async for record in self._records(experiment.name, generation):
+        async for record in self._records(experiment.name, generation, informs):
             if not is_left or (isinstance(record, LoggedEvent) and isinstance(record.told, LookRevealed)):
                 yield record
             is_left = is_left or (isinstance(record, Comparison) and record.number >= last)
-            if is_left and not experiment.last_look:
+            if is_left and (informs is not None or not experiment.last_look):
                 return
 
     async def _beside(self, name: str, generation: int, watches: Iterable[int]) -> AsyncIterator[bytes]:
         """What only informed the generation, and the logs of watches."""
         for role in Role:
-            is_begun = False
-            async for record in self._records(name, generation, role):
-                if not is_begun:
-                    yield informing_line(role)
-                    is_begun = True
-                yield record_line(record)
+            async for line in self._informing(name, generation, role):
+                yield line
         for run in watches:
             yield watch_line(await self._store.watch(name, run))
             async for record in self._records(name, run):
                 yield record_line(record)
+
+    async def _informing(self, name: str, generation: int, role: Role) -> AsyncIterator[bytes]:
+        """What only informed the generation in a role, and behind it what it went on with."""
+        inherited: Inherited | None = None
+        is_begun = False
+        async for record in self._records(name, generation, role):
+            if not is_begun:
+                yield informing_line(role)
+                is_begun = True
+            yield record_line(record)
+            if isinstance(record, Inherited):
+                inherited = record
+        async for line in self._earlier(name, inherited, role):
+            yield line
 
     async def _records(
         self, name: str, generation: int, informs: Role | None = None

@@ -1,7 +1,8 @@
 """The lines of an experiment's exported log. The names of the fields are a public interface.
 
 The first line says what the experiment is and what was decided; the others are the store's append-only log,
-oldest first. Where comparisons only informed forecasts, those of each role follow after a line of its own.
+oldest first. Where comparisons only informed forecasts, those of each role follow after a line of its own;
+where those of the generation before go on informing, they follow after another one, and so on.
 Where a promotion was watched, the log of the watch follows after a line of its own. Where the generation
 went on from another, the other's log follows after a line of its own, up to the comparison after which it
 was left; and so on.
@@ -77,6 +78,12 @@ def watch_line(watch: Watch) -> bytes:
 def informing_line(role: Role) -> bytes:
     """The line before the comparisons that only informed forecasts, in a role."""
     return _line({"type": "informing", "role": role.value})
+
+
+def informed_before_line(role: Role, generation: int, experiment: Experiment) -> bytes:
+    """The line before those of an earlier generation, which a later one went on with."""
+    about = {"generation": generation, "experiment": json.loads(experiment.to_json())}
+    return _line({"type": "informing", "role": role.value, **about})
 
 
 def logged_watch(fields: dict[str, Any]) -> Watch:

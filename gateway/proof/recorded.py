@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,7 +39,8 @@ class RecordedExperiment:
         generations: The generations that the decided one continued from, oldest first, and the decided one
         last.
         watches: The watches over its promotions, in their order.
-        informing: The comparisons that only informed forecasts, by role.
+        informing: The logs of what only informed forecasts, by role: that of the decided generation, then
+            those of the generations that it went on with, newest first.
     """
 
     name: str
@@ -48,7 +49,7 @@ class RecordedExperiment:
     certificate: dict[str, Any] | None
     generations: tuple[LoggedGeneration, ...]
     watches: tuple[RecordedWatch, ...] = ()
-    informing: Mapping[Role, tuple[LogRecord, ...]] = field(default_factory=dict)
+    informing: Mapping[Role, tuple[LoggedGeneration, ...]] = field(default_factory=dict)
 
     @property
     def own(self) -> LoggedGeneration:
@@ -101,7 +102,7 @@ class _Reader:
         self.header: dict[str, Any] = {}
         self.sections: list[tuple[int, Experiment, list[LogRecord]]] = []
         self.watches: list[tuple[Watch, list[LogRecord]]] = []
-        self.informing: dict[Role, list[LogRecord]] = {}
+        self.informing: dict[Role, list[tuple[int, Experiment, list[LogRecord]]]] = {}
         self._records: list[LogRecord] = []
 
     def take(self, line: dict[str, Any]) -> None:
@@ -115,7 +116,12 @@ class _Reader:
                 raise ValueError("the first line must describe the experiment")
             self.header = {name: line[name] for name in ("name", "state", "incumbent", "certificate")}
         elif line.get("type") == "informing":
-            self._records = self.informing.setdefault(Role(line["role"]), [])
+            number, experiment, _ = self.sections[0]
+            if "experiment" in line:  # of an earlier generation
+                number, experiment = line["generation"], _experiment_in(line)
+            self._records = []
+            logs = self.informing.setdefault(Role(line["role"]), [])
+            logs.append((number, experiment, self._records))
             return
         elif line.get("type") == "watch":
             self._records = []
@@ -124,13 +130,18 @@ class _Reader:
         elif line.get("type") != "ancestor":
             self._records.append(record_from(line))
             return
-        experiment, self._records = Experiment.from_json(orjson.dumps(line["experiment"])), []
-        self.sections.append((line["generation"], experiment, self._records))
+        self._records = []
+        self.sections.append((line["generation"], _experiment_in(line), self._records))
 
     def check_beginnings(self) -> None:
         """Refuse logs whose beginning is elsewhere. Raises UnreadableLogError."""
         logs = [(f"generation {number}", records) for number, _, records in self.sections]
         logs += [(f"watch {watch.run}", records) for watch, records in self.watches]
+        logs += [
+            (f"what informed generation {number} as {role}", records)
+            for role, informing in self.informing.items()
+            for number, _, records in informing
+        ]
         for which, records in logs:
             numbers = (each.number for each in records if isinstance(each, Comparison))
             inherited = records[0].comparisons if records and isinstance(records[0], Inherited) else 0
@@ -143,28 +154,23 @@ class _Reader:
 
     def read(self) -> RecordedExperiment:
         """The experiment in the lines taken so far."""
-        generations = [
-            LoggedGeneration(generation, experiment, tuple(records))
-            for generation, experiment, records in reversed(self.sections)
-        ]
+        generations = _logged(reversed(self.sections))
         watches = tuple(
             RecordedWatch(watch, LoggedGeneration(watch.run, generations[-1].experiment, tuple(records)))
             for watch, records in self.watches
         )
-        informing = {role: tuple(records) for role, records in self.informing.items()}
+        informing = {role: _logged(logs) for role, logs in self.informing.items()}
         return RecordedExperiment(
-            **self.header, generations=tuple(generations), watches=watches, informing=informing
+            **self.header, generations=generations, watches=watches, informing=informing
         )
 
 
-def misinformed(recorded: RecordedExperiment) -> Iterator[str]:
-    """Records among those that only informed which are no such comparisons, or out of order."""
-    policies = len(recorded.own.experiment.policies)
-    for role, records in recorded.informing.items():
-        for number, record in enumerate(records, start=1):
-            if not isinstance(record, Comparison):
-                yield f"Record {number} of what informed as {role} is no comparison."
-            elif record.number != number or not 0 <= record.first < record.second < policies:
-                yield f"Comparison {record.number} that informed as {role} stands at place {number}."
-            elif record.plan_version != 0:
-                yield f"Comparison {number} informed as {role}, and was counted with a forecast as well."
+def _experiment_in(line: dict[str, Any]) -> Experiment:
+    return Experiment.from_json(orjson.dumps(line["experiment"]))
+
+
+def _logged(sections: Iterable[tuple[int, Experiment, list[LogRecord]]]) -> tuple[LoggedGeneration, ...]:
+    return tuple(
+        LoggedGeneration(generation, experiment, tuple(records))
+        for generation, experiment, records in sections
+    )

@@ -23,9 +23,10 @@ from gateway.llm_po.errors import LlmPoError
 from gateway.llm_po.lines import UNSTATED_PROMISE
 from gateway.proof.ancestry import Ancestry, retrace
 from gateway.proof.forecasts import misapplied_forecasts
+from gateway.proof.informed import misinformed
 from gateway.proof.last_looks import misstated_look
 from gateway.proof.moves import Walk, moves_by_hand
-from gateway.proof.recorded import RecordedExperiment, misinformed
+from gateway.proof.recorded import RecordedExperiment
 from gateway.proof.tripped import mistripped
 from gateway.proof.vouched import misvouched
 from gateway.proof.watched import miswatched

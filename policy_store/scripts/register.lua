@@ -1,16 +1,19 @@
 -- NEEDS: numbers, clock, events, view, moving, MOVES, EVENTS, INITIAL_STATE, CONTINUED_STATES, CHAMPION_STATES, KEPT_STATES
 -- Makes the generation of a fingerprint the current one. Starts a new one if there is none yet, or if it was decided
 -- for another policy than the one that is to serve. A new one continues from the current one if that is undecided,
--- with the counts between the policies that both have, and keeps its state if that state is kept.
+-- with the counts between the policies that both have, and keeps its state if that state is kept. What only informed
+-- the current one goes on informing, decided or not.
 -- KEYS: control, events; log and counts of the generation the caller expects, counts of the one it expects
---       before it, look of the one it expects
+--       before it, look of the one it expects; then for each role in which comparisons may only inform, log and
+--       counts of the one it expects, counts of the one before
 -- ARGV: fingerprint, expected generation, experiment, policies, incumbent, elimination threshold, expected
 --       generation before it ('' for none), the budget, secret and commitment of a new generation's last look ('' for
---       none); then, if it inherits, for each policy its index there ('' for a newcomer)
-local control, counts = KEYS[1], KEYS[4]
+--       none), '1' if evidence means the same in both; then, if enough policies are the same in both, for each policy
+--       its index there ('' for a newcomer)
+local control = KEYS[1]
 local fingerprint, expected, experiment, policies, incumbent, threshold, expected_before = unpack(ARGV, 1, 7)
-local budget, secret, commitment = unpack(ARGV, 8, 10)
-local sources = {unpack(ARGV, 11)}
+local budget, secret, commitment, is_same_evidence = unpack(ARGV, 8, 11)
+local sources = {unpack(ARGV, 12)}
 
 -- The policy that is to serve, and the policy that the file names. The latter serves if the last registration named
 -- another one. Otherwise the policy that serves now continues, if it is still in the file and unchanged. So an edit
@@ -44,22 +47,19 @@ local function is_decided_otherwise(number, serving)
   return CHAMPION_STATES[found[1]] and found[2] ~= serving
 end
 
--- The current generation, if a new one may continue from it: it is undecided, and its last look was not taken. (Its
--- evidence had its chance at the lower line.) Its definition never changes.
-local function goes_on_from()
+-- The current generation, its definition (which never changes), and whether the evidence of a new one may continue
+-- from it: if it is undecided, and its last look was not taken. (Its evidence had its chance at the lower line.)
+local function left_behind()
   local current = redis.call('HGET', control, 'generation')
   if not current then
-    return '', ''
+    return '', '', false
   end
   local about = redis.call('HMGET', control, current .. ':state', current .. ':experiment', current .. ':look')
-  if not CONTINUED_STATES[about[1]] or about[3] then
-    return '', ''
-  end
-  return current, about[2]
+  return current, about[2], CONTINUED_STATES[about[1]] and not about[3]
 end
 
--- Adds to two fields of the new counts. Amounts stay text, see add_evidence.
-local function add(field, total, amount)
+-- Adds to two fields of new counts. Amounts stay text, see add_evidence.
+local function add(counts, field, total, amount)
   if amount then
     redis.call('HINCRBY', counts, field, amount)
     redis.call('HINCRBY', counts, total, amount)
@@ -79,11 +79,11 @@ end
 -- Copies the counts between kept policies. Of a removed rival's evidence only the part that lowers a row total stays,
 -- as a debt; llm_po/succession.py computes the same and explains it. If the promise needs evidence at one half too,
 -- the debt is the lower of both.
-local function copy(counted, place, old_policies)
+local function copy(counts, counted, place, old_policies)
   redis.call('HSET', counts, 'comparisons', '0')
   for old, new in pairs(place) do
     redis.call('HSET', counts, 'total:' .. new, '0')
-    add('debt:' .. new, 'total:' .. new, counted['debt:' .. old])
+    add(counts, 'debt:' .. new, 'total:' .. new, counted['debt:' .. old])
     for index = 0, old_policies - 1 do
       local rival = text(index)
       local evidence, at_half = counted['evidence:' .. old .. ':' .. rival], counted['half:' .. old .. ':' .. rival]
@@ -92,21 +92,21 @@ local function copy(counted, place, old_policies)
         if at_half then
           redis.call('HINCRBY', counts, 'half:' .. new .. ':' .. place[rival], at_half)
         end
-        add('evidence:' .. new .. ':' .. place[rival], 'total:' .. new, evidence)
-        add('wins:' .. new .. ':' .. place[rival], 'comparisons', counted['wins:' .. old .. ':' .. rival])
+        add(counts, 'evidence:' .. new .. ':' .. place[rival], 'total:' .. new, evidence)
+        add(counts, 'wins:' .. new .. ':' .. place[rival], 'comparisons', counted['wins:' .. old .. ':' .. rival])
         if tonumber(new) < tonumber(place[rival]) then
           local pair = tonumber(old) < index and old .. ':' .. rival or rival .. ':' .. old
-          add('ties:' .. new .. ':' .. place[rival], 'comparisons', counted['ties:' .. pair])
+          add(counts, 'ties:' .. new .. ':' .. place[rival], 'comparisons', counted['ties:' .. pair])
         end
       elseif speaks and string.sub(speaks, 1, 1) == '-' then
-        add('debt:' .. new, 'total:' .. new, speaks)
+        add(counts, 'debt:' .. new, 'total:' .. new, speaks)
       end
     end
   end
 end
 
 -- An eliminated policy stays eliminated if policies were only added; after a removal the rest must reach the line.
-local function eliminate(counted, place, is_removal)
+local function eliminate(counts, counted, place, is_removal)
   for old, new in pairs(place) do
     local number = counted['eliminated:' .. old]
     if is_removal then
@@ -119,36 +119,59 @@ local function eliminate(counted, place, is_removal)
   end
 end
 
--- Starts the new generation with the counts of the one before. Returns how many policies there have ever been, and
--- how many comparisons were inherited, if any.
-local function inherit(before, at)
-  local counted, place, kept = {}, {}, 0
-  local flat = redis.call('HGETALL', KEYS[5])
+-- A hash as a table.
+local function table_of(key)
+  local found, flat = {}, redis.call('HGETALL', key)
   for position = 1, #flat, 2 do
-    counted[flat[position]] = flat[position + 1]
+    found[flat[position]] = flat[position + 1]
   end
-  if #sources == 0 or not counted.comparisons then
+  return found
+end
+
+-- Starts a ledger of the new generation with the counts of the one before. Returns how many comparisons it inherited,
+-- if any were counted there.
+local function inherit(log, counts, counted, place, old_policies, is_removal, before, ever, at)
+  if not counted.comparisons then
+    return
+  end
+  copy(counts, counted, place, old_policies)
+  eliminate(counts, counted, place, is_removal)
+  local written, fields = redis.call('HGETALL', counts), {}
+  for position = 1, #written, 2 do
+    fields[#fields + 1] = written[position] .. '=' .. written[position + 1]
+  end
+  redis.call('XADD', log, '*', 'type', 'inherited', 'generation', before, 'after', counted.comparisons,
+    'sources', table.concat(sources, ','), 'policies_ever', ever, 'counts', table.concat(fields, ' '), 'at', at)
+  return redis.call('HGET', counts, 'comparisons')
+end
+
+-- Starts the ledgers of the new generation. Returns how many policies there have ever been, and how many comparisons
+-- that are evidence were inherited, if any.
+local function start_ledgers(before, may_continue, at)
+  if #sources == 0 then
     return policies
   end
+  local place, kept = {}, 0
   for index, source in ipairs(sources) do
     if source ~= '' then
       place[source] = text(index - 1)
       kept = kept + 1
     end
   end
-  local of = before .. ':'
-  local about = redis.call('HMGET', control, of .. 'policies', of .. 'policies_ever')
-  copy(counted, place, tonumber(about[1]))
-  eliminate(counted, place, kept < tonumber(about[1]))
-
-  local ever = text((about[2] or about[1]) + #sources - kept)
-  local written, fields = redis.call('HGETALL', counts), {}
-  for position = 1, #written, 2 do
-    fields[#fields + 1] = written[position] .. '=' .. written[position + 1]
+  local about = redis.call('HMGET', control, before .. ':policies', before .. ':policies_ever')
+  local old_policies, ever, inherited = tonumber(about[1]), policies, nil
+  local function start(log, counts, counted)
+    return inherit(log, counts, counted, place, old_policies, kept < old_policies, before, ever, at)
   end
-  redis.call('XADD', KEYS[3], '*', 'type', 'inherited', 'generation', before, 'after', counted.comparisons,
-    'sources', table.concat(sources, ','), 'policies_ever', ever, 'counts', table.concat(fields, ' '), 'at', at)
-  return ever, redis.call('HGET', counts, 'comparisons')
+  local counted = table_of(KEYS[5])
+  if may_continue and is_same_evidence == '1' and counted.comparisons then
+    ever = text((about[2] or about[1]) + #sources - kept)
+    inherited = start(KEYS[3], KEYS[4], counted)
+  end
+  for key = 7, #KEYS, 3 do
+    start(KEYS[key], KEYS[key + 1], table_of(KEYS[key + 2]))
+  end
+  return ever, inherited
 end
 
 -- An experiment that a person paused stays paused, whichever generation becomes current.
@@ -170,9 +193,9 @@ if known and is_decided_otherwise(known, serving) then
   known = nil
 end
 local generation = known or text((redis.call('HGET', control, 'generations') or 0) + 1)
-local before, experiment_before = '', ''
+local before, experiment_before, may_continue = '', '', false
 if not known then
-  before, experiment_before = goes_on_from()
+  before, experiment_before, may_continue = left_behind()
 end
 if generation ~= expected or before ~= expected_before then
   return {'raced', generation, before, experiment_before}
@@ -185,7 +208,7 @@ if not known then
     of .. 'experiment', experiment, of .. 'state', INITIAL_STATE, of .. 'incumbent', serving,
     of .. 'policies', policies, of .. 'threshold', threshold, of .. 'started_at', at)
   local ever
-  ever, inherited = inherit(before, at)
+  ever, inherited = start_ledgers(before, may_continue, at)
   redis.call('HSET', control, of .. 'policies_ever', ever)
   if inherited then
     redis.call('HSET', control, of .. 'inherited', inherited, of .. 'inherited_from', before)

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.config.load import load_config
 from gateway.errors import ConfigError
-from gateway.experiments.priors import changed_since, informing_roles, run_of
+from gateway.experiments.priors import earlier_source, informing_roles, run_of
 from policy_store.experiment import Experiment
 from policy_store.roles import Role
 from tests.gateway.building import config_fields, definition
@@ -166,7 +166,15 @@ def test_changed_policy_is_forecast_from_its_namesake() -> None:
     before = definition(policies=("a", "b", "c")).experiment
     now = replace(before, policy_fingerprints=("edited", *before.policy_fingerprints[1:]))
 
-    source = changed_since(before, _WINS, now)
+    source = earlier_source(before, _WINS, now, is_inherited=True)
     assert source is not None
     assert source.wins == ((0, 9, 4), (3, 0, 0), (1, 0, 0))
-    assert changed_since(before, _WINS, before) is None
+    assert earlier_source(before, _WINS, before, is_inherited=True) is None
+
+
+def test_what_is_not_inherited_informs_about_all_policies() -> None:
+    """After a verdict or a change of meaning no pair's counts are evidence any more."""
+    before = definition(policies=("a", "b", "c")).experiment
+    source = earlier_source(before, _WINS, replace(before, delta=0.2), is_inherited=False)
+    assert source is not None
+    assert source.wins == _WINS

@@ -126,7 +126,7 @@ async def test_only_sources_that_the_file_has_are_read(embedded_store: PolicySto
 
     async def sources(store: PolicyStore, of: Definition) -> tuple[InformingSource, ...]:
         informing = Informing(store, Generations(store, StoreHistory()))
-        return await informing.sources(of, view, await informing.counts(of, view))
+        return await informing.sources(of, view, await informing.counts(of, view), None)
 
     (found,) = await sources(embedded_store, judged)
     assert (found.name, found.comparisons) == ("judge", 1)
@@ -190,3 +190,36 @@ async def test_earlier_generation_informs_about_a_changed_policy(
 async def _used_earlier(store: PolicyStore) -> bool:
     plan = (await store.view(NAME)).plan
     return plan is not None and dict(plan.proposal.used) == {"earlier": pytest.approx(0.7)}
+
+
+async def test_verdicts_go_on_informing_after_a_change_of_policies(
+    upstream: FakeUpstream, embedded_url: str, embedded_store: PolicyStore
+) -> None:
+    """Two replicas take up a file with another policy: the first plan knows what the judge said before."""
+    beside = {"traffic": {"share": 0.5, "collect": "matched"}, "promotion": {"min_comparisons": 10_000}}
+    before, after = (
+        GatewayConfig.model_validate(judged_fields(api_base=upstream.api_base, policies=policies, **beside))
+        for policies in (("plain", "warm"), ("plain", "warm", "cold"))
+    )
+    async with whole_gateway(before, quick_settings(embedded_url)) as gateway:
+        await gateway.planned()
+        for number in range(20):
+            said = Report(NAME, 1, f"u{number}", 0, 1, "judge", "win", 60, informs=Role.JUDGE)
+            await embedded_store.record_preference(said, Result.WIN)
+    async with (
+        whole_gateway(after, quick_settings(embedded_url)) as gateway,
+        whole_gateway(after, quick_settings(embedded_url)),
+    ):
+        await gateway.eventually(lambda: _knows_the_judge(embedded_store), "a plan that knows of the judge")
+        records, _ = await embedded_store.log(NAME, 2)
+        shown = (await gateway.experiment())["sources"]
+
+    plans = [record for record in records if isinstance(record, LoggedPlan)]
+    *_, plain_wins, warm_wins = next(each for each in plans[0].forecasts if each[:2] == (1, 2))
+    assert plain_wins > warm_wins + 100_000
+    assert [(each["name"], each["comparisons"]) for each in shown] == [("judge", 20)]
+
+
+async def _knows_the_judge(store: PolicyStore) -> bool:
+    view = await store.view(NAME)
+    return view.generation == 2 and view.plan is not None and "judge" in view.plan.proposal.used
