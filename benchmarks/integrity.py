@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from reporting import finished, options_of, plus_minus, save, table
 
-from gateway.llm_po.balance import TOLERANCE, Reported, imbalance_line, imbalance_nats
+from gateway.llm_po.balance import TOLERANCE, Reported, imbalance_line, imbalance_nats, reporting_ratio
 from gateway.llm_po.lab import worlds
 from gateway.llm_po.lab.simulate import Trial
 from gateway.simulation.runner import Job
@@ -97,6 +97,15 @@ def _is_unlike(reports: int, second: int) -> bool:
     return imbalance_nats([Reported(0.5, reports - second, second)]) >= imbalance_line(1)
 
 
+def shown(ratio: float, reports: int, rng: np.random.Generator) -> float:
+    """In which share of streams the interval that people see lies beside 1 after so many reports."""
+    found = [
+        reporting_ratio([Reported(0.5, reports - int(second), int(second))])
+        for second in rng.binomial(reports, ratio / (1 + ratio), STREAMS)
+    ]
+    return float(np.mean([each is not None and not each.low <= 1 <= each.high for each in found]))
+
+
 def trial(observed: Observed) -> Trial:
     """An experiment in which the candidate, the second policy, is seen to be preferred so often."""
     matrix = [[0.5, 1 - observed.prefers], [observed.prefers, 0.5]]
@@ -113,7 +122,8 @@ def report(rows: list[dict[str, Any]], origin: str) -> str:
         f"comparisons; users like {GOOD[0]:.2f} of the incumbent's answers and {GOOD[1]:.2f} of the",
         "candidate's. So every promotion of the candidate is wrong. *Noticed*: in how many of",
         f"{STREAMS} streams with as many reports as the experiment takes on average the sample-ratio",
-        f"check (p < .001, tolerance {TOLERANCE}) holds decisions.",
+        f"check (p < .001, tolerance {TOLERANCE}) holds decisions. *Shown*: in how many of as many",
+        "streams the 95 % interval of the reporting ratio, which the console shows, lies beside 1.",
         "",
         *FINDINGS,
         "",
@@ -121,7 +131,8 @@ def report(rows: list[dict[str, Any]], origin: str) -> str:
     body = [
         [
             *(row["case"], f"{row['prefers']:.3f}", f"{row['ratio']:.2f}", plus_minus(row)),
-            *(f"{row['wrong']} of {row['seeds']}", f"{100 * row['noticed']:.0f} %"),
+            f"{row['wrong']} of {row['seeds']}",
+            *(f"{100 * row[share]:.0f} %" for share in ("noticed", "shown")),
         ]
         for row in rows
     ]
@@ -131,7 +142,7 @@ def report(rows: list[dict[str, Any]], origin: str) -> str:
         "reports, candidate / incumbent",
         "comparisons",
     ]
-    return "\n".join([*lines, *table([*headings, "wrong promotions", "noticed"], body)]) + "\n"
+    return "\n".join([*lines, *table([*headings, "wrong promotions", "noticed", "shown"], body)]) + "\n"
 
 
 def main() -> None:
@@ -151,6 +162,7 @@ def main() -> None:
                 "prefers": each.prefers,
                 "ratio": each.ratio,
                 "noticed": noticed(each.ratio, reports, rng),
+                "shown": shown(each.ratio, reports, rng),
                 "wrong": [ending.promoted for ending in summaries[each.case].endings].count(1),
             }
         )

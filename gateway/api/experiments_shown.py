@@ -8,7 +8,13 @@ from pydantic import BaseModel, Field
 
 from gateway.api.guardrails_shown import GuardrailShown
 from gateway.api.judges_shown import JudgeShown
-from gateway.api.policies_shown import AnswerCostsShown, EvidenceOfPolicy, GainShown, PolicyShown
+from gateway.api.policies_shown import (
+    AnswerCostsShown,
+    EvidenceOfPolicy,
+    GainShown,
+    PolicyShown,
+    ReportingShown,
+)
 from gateway.api.promotions_shown import StageShown, WatchShown
 from gateway.api.sources_shown import BuildsShown, SignalShown, SourceShown
 from gateway.experiments.builds import changed_builds
@@ -182,6 +188,11 @@ class ExperimentDetail(ExperimentSummary):
     )
     largest_voter: int = Field(default=0, description="The most votes of one voter.")
     reports_held: int = Field(default=0, description="Reports that count once `feedback.hold` is over.")
+    reporting: list[ReportingShown] = Field(
+        default=[],
+        description="How often the answers of each policy are reported; only where reports are about one "
+        "answer each (`collect: matched`).",
+    )
     answer_costs: AnswerCostsShown
     gain: GainShown | None = Field(description="Null while the incumbent itself is ahead, and if it won.")
     judge: JudgeShown | None = Field(
@@ -242,6 +253,7 @@ class ExperimentDetail(ExperimentSummary):
             voters=counts.voters,
             largest_voter=counts.largest_voter,
             reports_held=counts.reports_held,
+            reporting=ReportingShown.each(reading),
             answer_costs=AnswerCostsShown.of(reading),
             gain=GainShown.of(reading),
             judge=None if reading.judge is None else JudgeShown.of(reading.judge),

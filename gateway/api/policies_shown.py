@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -70,6 +71,39 @@ class AnswerCostsShown(BaseModel):
         each = zip(policies, costs.per_answer, costs.answers, strict=True)
         shown = [PolicyCost(policy=name, per_answer=cost, answers=answers) for name, cost, answers in each]
         return cls(source=costs.source, policies=shown)
+
+
+class ReportingShown(BaseModel):
+    """How often the answers of a policy are reported, beside those of the policies it is compared with."""
+
+    policy: str
+    reported: int = Field(description="Units that it answered and that were reported.")
+    expected: float = Field(description="How many there would be if all policies were reported alike.")
+    times: float | None = Field(
+        description="How many times as often its answers are reported as the others'; null if only its are."
+    )
+    low: float = Field(description="Lower end of a 95 % interval of `times`.")
+    high: float | None = Field(description="Upper end; null if there is none.")
+
+    @classmethod
+    def each(cls, reading: ExperimentProgress) -> list[ReportingShown]:
+        """Those of every policy of which a report tells."""
+        policies = reading.view.experiment.policies
+        return [
+            cls(
+                policy=policies[found.policy],
+                reported=found.reported,
+                expected=found.expected,
+                times=_bounded(found.times),
+                low=found.low,
+                high=_bounded(found.high),
+            )
+            for found in reading.reporting
+        ]
+
+
+def _bounded(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 class GainShown(BaseModel):

@@ -91,7 +91,10 @@ def show_experiment(
     if "claim" in answer and (answer["certificate"] or {}).get("outcome") != BY_HAND:
         console.print(Text(shown.promise()))
     warnings = (f"Warning: {warning}" for warning in answer.get("warnings", []))  # earlier versions: none
-    told = (shown.gains(), shown.judged(), shown.sources(), shown.signals(), shown.staged(), shown.watched())
+    told = (
+        *(shown.gains(), shown.judged(), shown.sources(), shown.signals(), shown.reporting()),
+        *(shown.staged(), shown.watched()),
+    )
     for line in chain(warnings, *told):
         console.print(Text(line))
     console.print(shown.evidence())
@@ -226,6 +229,20 @@ class ShownExperiment:
                 between = f"95 % interval {source['low']:.0%} to {source['high']:.0%}"
                 text += (
                     f"; agrees with people about {source['agreed']} of {source['pairs']} pairs ({between})"
+                )
+            yield f"{text}."
+
+    def reporting(self) -> Iterator[str]:
+        """How often answers of each policy are reported; gateways of earlier versions do not say."""
+        for row in self._answer.get("reporting", []):
+            text = (
+                f"Reports on {row['policy']}: {row['reported']:,} ({row['expected']:,.0f} if all came alike)"
+            )
+            if row["times"] is not None:
+                high = "any number of" if row["high"] is None else f"{row['high']:.2f}"
+                text += (
+                    f", {row['times']:.2f} times as often as on the policies it is compared with (95 % "
+                    f"interval {row['low']:.2f} to {high} times)"
                 )
             yield f"{text}."
 

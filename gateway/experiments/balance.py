@@ -1,4 +1,8 @@
-"""Whether an application reports on both policies of each pair alike, from the counts of an experiment."""
+"""Whether an application reports on both policies of each pair alike, from the counts of an experiment.
+
+The check finds what no honest application does. Below its tolerance users of one policy may still report
+less often than those of another, which decides nothing, and is shown (`reporting_of`).
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,19 @@ from math import comb
 from typing import Final
 
 from gateway.experiments.coins import CHANCES, Coin
-from gateway.llm_po.balance import Reported, expected_second, imbalance_line, imbalance_nats
+from gateway.experiments.collecting import WAYS
+from gateway.llm_po.balance import (
+    Reported,
+    expected_second,
+    imbalance_line,
+    imbalance_nats,
+    reporting_ratio,
+)
 from policy_store.counts import Counts
+from policy_store.experiment import Experiment
 
 _KINDS: Final = frozenset(Coin)
+_DIGITS: Final = 9  # a coin of 0.9 seen from the other side is one of 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +74,27 @@ class Balance:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Reporting:
+    """How often the answers of a policy are reported, beside those of the policies it is compared with.
+
+    Attributes:
+        policy: Its index.
+        reported: Units that it answered and that were reported.
+        expected: How many there would be if all policies were reported alike.
+        low: Lower end of a 95 % interval of `times`.
+        times: How many times as often its answers are reported as the others'; infinite if only its are.
+        high: Upper end of the interval; infinite if only its answers are reported.
+    """
+
+    policy: int
+    reported: int
+    expected: float
+    low: float
+    times: float
+    high: float
+
+
 def by_pair(counts: Counts) -> dict[tuple[int, int], list[Reported]]:
     """The reported units of each pair, by coin."""
     found: dict[tuple[int, int], dict[float, list[int]]] = defaultdict(lambda: defaultdict(lambda: [0, 0]))
@@ -88,3 +122,26 @@ def worst(reported: Mapping[tuple[int, int], Sequence[Reported]], policies: int)
 def balance_of(counts: Counts) -> Balance | None:
     """The pair of an experiment that is furthest out of balance; None before the first report."""
     return worst(by_pair(counts), len(counts.wins))
+
+
+def reporting_of(experiment: Experiment, counts: Counts) -> list[Reporting]:
+    """How often the answers of each policy are reported; of none without reports on single answers."""
+    way = next((way for way in WAYS.values() if way.name == experiment.collect), None)
+    if way is None or not way.rates_answers:
+        return []
+    coins: dict[int, dict[float, list[int]]] = defaultdict(lambda: defaultdict(lambda: [0, 0]))
+    for pair, reported in by_pair(counts).items():
+        for each in reported:
+            for policy, of_it in zip(pair, (each.turned, each), strict=True):
+                of_coin = coins[policy][round(of_it.chance, _DIGITS)]
+                of_coin[0] += of_it.first
+                of_coin[1] += of_it.second
+    of_policies = {
+        policy: [Reported(chance, *sides) for chance, sides in sorted(by_coin.items())]
+        for policy, by_coin in sorted(coins.items())
+    }
+    return [
+        Reporting(policy, sum(each.second for each in units), expected_second(units), *ratio)
+        for policy, units in of_policies.items()
+        if (ratio := reporting_ratio(units)) is not None
+    ]

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from gateway.config.promotion import PromotionSpec
 from gateway.experiments.agreement import Agreement
-from gateway.experiments.balance import Balance, balance_of
+from gateway.experiments.balance import Balance, Reporting, balance_of, reporting_of
 from gateway.experiments.catalogue import CatalogueHolder
 from gateway.experiments.conclusions import BY_HAND
 from gateway.experiments.costs import AnswerCosts, answer_costs
@@ -184,6 +184,11 @@ class ExperimentProgress:
     def balance(self) -> Balance | None:
         """The pair whose reports are furthest from the coin; None before the first report."""
         return balance_of(self.counts)
+
+    @property
+    def reporting(self) -> list[Reporting]:
+        """How often the answers of each policy are reported; empty without reports on single answers."""
+        return reporting_of(self.view.experiment, self.counts)
 
     def win_rate(self, policy: int, rival: int) -> float | None:
         """The share of decisive comparisons that `policy` won against `rival`; None before the first."""

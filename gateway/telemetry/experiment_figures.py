@@ -130,6 +130,25 @@ def _balances(readings: list[ExperimentProgress]) -> Families:
     yield from (evidence, needed)
 
 
+def _reporting(readings: list[ExperimentProgress]) -> Families:
+    units = _gauge(
+        "experiment_reported_units", "Units that a policy answered and that were reported.", "policy"
+    )
+    ratio = _gauge(
+        "experiment_reporting_ratio",
+        "How many times as often a policy's answers are reported as those it is compared with, by bound.",
+        *("policy", "bound"),
+    )
+    for reading in readings:
+        name, policies = reading.view.experiment.name, reading.view.experiment.policies
+        for each in reading.reporting:
+            labels = [name, policies[each.policy]]
+            units.add_metric(labels, each.reported)
+            for bound, value in (("low", each.low), ("estimate", each.times), ("high", each.high)):
+                ratio.add_metric([*labels, bound], value)
+    yield from (units, ratio)
+
+
 def _builds(readings: list[ExperimentProgress]) -> Families:
     different = _gauge("experiment_builds", "Builds of its model that served a policy.", "policy")
     changes = _gauge(
@@ -290,7 +309,7 @@ def _informing(readings: list[ExperimentProgress]) -> Families:
 
 
 _FAMILIES: Final[tuple[Callable[[list[ExperimentProgress]], Families], ...]] = (
-    *(_states, _comparisons, _evidence, _balances, _builds, _plans, _gains, _stages, _watches, _guardrails),
-    _informing,
+    *(_states, _comparisons, _evidence, _balances, _reporting, _builds, _plans, _gains, _stages, _watches),
+    *(_guardrails, _informing),
     signal_figures,
 )

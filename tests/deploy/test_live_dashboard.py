@@ -73,7 +73,8 @@ async def _record(folder: Path) -> Recording:
 
 
 def _filled(query: Query) -> str:
-    return query.fill(experiment=TALK if "experiment_signal" in query.expression else EXPERIMENT)
+    is_of_answers = any(part in query.expression for part in ("experiment_signal", "reporting_ratio"))
+    return query.fill(experiment=TALK if is_of_answers else EXPERIMENT)
 
 
 async def _judge(running: Deployment) -> None:

@@ -23,7 +23,12 @@ from tests.llm_po.nonsense import COUNTS, INF, NAN, ONE_HOT, PREFERENCES, Case
 CASES = [*SPACES, *RUNS]
 
 TRUSTING = {
-    "balance": {"imbalance_nats", "expected_second", "imbalance_line"},  # of counts; tested beside them
+    "balance": {
+        "imbalance_nats",
+        "expected_second",
+        "imbalance_line",
+        "reporting_ratio",
+    },  # of counts; tested beside them
     "betting": {"increments_at"},  # of a threshold checked before; its forecasts are checked
     "bradley_terry": {"logistic", "differences", "laplacian", "log_evidence"},  # of arrays checked before
     "certificate": {"certificate"},  # takes records of the core only

@@ -14,6 +14,7 @@ from gateway.llm_po.balance import (
     expected_second,
     imbalance_line,
     imbalance_nats,
+    reporting_ratio,
 )
 from gateway.llm_po.errors import DesignError
 
@@ -86,3 +87,58 @@ def test_what_is_no_count_is_refused(wrong: Reported) -> None:
     """Chances and counts are checked."""
     with pytest.raises(DesignError):
         imbalance_nats([wrong])
+
+
+def test_with_one_coin_the_interval_is_wilsons() -> None:
+    """40 of 100 reports of a fair coin: a share between 0.309 and 0.498, as odds."""
+    found = reporting_ratio([Reported(0.5, 60, 40)])
+    assert found is not None
+    assert found == pytest.approx((0.30940 / 0.69060, 40 / 60, 0.49800 / 0.50200), rel=1e-3)
+
+
+def test_a_weighted_coin_hides_nothing() -> None:
+    """Whatever coins drew the units, the ratio is that of the reporting."""
+    for ratio in (0.5, 1.0, 1.6):
+        exact = [
+            Reported(chance, 10**6 - second, second)
+            for chance in CHANCES
+            for second in [round(10**6 * ratio * chance / (ratio * chance + 1 - chance))]
+        ]
+        found = reporting_ratio(exact)
+        assert found is not None
+        assert found == pytest.approx((ratio, ratio, ratio), rel=0.01)
+        assert found.low < ratio < found.high
+
+
+@pytest.mark.parametrize(("first", "second", "estimate"), [(7, 0, 0.0), (0, 7, math.inf)])
+def test_one_side_alone_has_an_open_end(first: int, second: int, estimate: float) -> None:
+    """Seven reports of one side bound the ratio from the other direction only."""
+    found = reporting_ratio([Reported(0.5, first, second), Reported(0.9, 0, 0)])
+    assert found is not None
+    low, middle, high = found
+    assert middle == estimate
+    assert (low, high < 1) == (0.0, True) if second == 0 else (low > 1, high) == (True, math.inf)
+
+
+def test_no_report_says_nothing() -> None:
+    """Neither without coins nor with coins that were not reported."""
+    assert reporting_ratio([]) is None
+    assert reporting_ratio([Reported(0.5, 0, 0)]) is None
+
+
+@pytest.mark.parametrize("ratio", [1.0, 0.7])
+def test_the_interval_has_the_ratio_as_often_as_it_says(ratio: float) -> None:
+    """Of 400 experiments with mixed coins about one in twenty is outside."""
+    rng = np.random.default_rng(11)
+    likely = [ratio * chance / (ratio * chance + 1 - chance) for chance in CHANCES]
+    outside = 0
+    for _ in range(400):
+        seconds = rng.binomial((60, 25, 15), likely)
+        units = [
+            Reported(chance, total - int(second), int(second))
+            for chance, total, second in zip(CHANCES, (60, 25, 15), seconds, strict=True)
+        ]
+        found = reporting_ratio(units)
+        assert found is not None
+        outside += not found.low <= ratio <= found.high
+    assert 8 <= outside <= 34

@@ -170,6 +170,19 @@ function cameFrom({ comparisons_by_source: counted, inherited, sources, builds }
 const served = ({ policy, different, by_build: counts }) => h("p", { class: "note" }, name(policy), ` was served by ${plural(different, "build")} of its model: `,
   Object.entries(counts).sort(([, a], [, b]) => b - a).slice(0, SHOWN_BUILDS).map(([build, count]) => `${build} in ${plural(count, "comparison")}`).join(", "), ".");
 
+// How often the answers of each policy are reported, beside those that it is compared with.
+function reported({ reporting: rows }) {
+  if (!rows || !rows.length) return null;
+  const often = ({ times, low, high }) => times === null ? "only these" : `${times.toFixed(2)} (${low.toFixed(2)} to ${high === null ? "∞" : high.toFixed(2)})`;
+  const columns = ["Policy", "Reports", "If all came alike", "Times as often"];
+  return h("section", null, h("h2", null, "How often answers are reported"),
+    h("p", { class: "note" }, "Beside the answers of the policies that each is compared with, with a 95 % interval. If users of one policy say less, its outcomes may not stand for all of its answers."),
+    h("div", { class: "scroll" }, h("table", { class: "matrix" },
+      h("thead", null, h("tr", null, columns.map((column) => h("th", { scope: "col" }, column)))),
+      h("tbody", null, rows.map((row) => h("tr", null, h("th", { scope: "row" }, row.policy), h("td", null, row.reported.toLocaleString("en")),
+        h("td", null, Math.round(row.expected).toLocaleString("en")), h("td", null, often(row))))))));
+}
+
 // What the gateway finds in conversations, and whether users' ratings of the same answers say the same.
 function found({ signals }) {
   return signals.map((each) => h("p", { class: "note" }, "Found in conversations: ", name(each.signal),
@@ -462,7 +475,7 @@ function drawSheet(experiment) {
   document.title = `${experiment.name}: ${standing(experiment.state).label} · llmpo`;
   patch(place("experiment"), [
     h("div", null, head(experiment)), h("div", null, certificate(experiment)), figures(experiment), evidence(experiment),
-    h("div", { class: isMany(experiment) ? "stack" : "pair" }, matrix(experiment), allocation(experiment)), cameFrom(experiment), guardrails(experiment), policies(experiment), events(experiment)]);
+    h("div", { class: isMany(experiment) ? "stack" : "pair" }, matrix(experiment), allocation(experiment)), cameFrom(experiment), reported(experiment), guardrails(experiment), policies(experiment), events(experiment)]);
 }
 
 function drawEmpty() {

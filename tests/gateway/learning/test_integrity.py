@@ -77,6 +77,45 @@ async def test_reports_on_both_policies_hold_nothing(
     assert not any("alike" in each for each in found["held"])
 
 
+async def test_policy_whose_users_say_less_is_seen_before_anything_is_held(
+    upstream: FakeUpstream, embedded_url: str
+) -> None:
+    """Every second answer of one policy is reported: people and metrics see how often, with an interval."""
+    async with served(upstream, embedded_url, {"min_comparisons": 10_000}) as gateway:
+        before = await gateway.experiment()
+        answers = {"I am plain.": 0, "I am warm.": 0}
+        for _ in range(120):
+            reply = await ask(gateway)
+            answers[reply.text] += 1
+            if reply.text == "I am plain." or answers[reply.text] % 2:
+                await gateway.feed(id=reply.json["id"], signal="thumb", value=True)
+        found = await gateway.experiment()
+        labels = {"experiment": NAME, "policy": "warm"}
+        units = await gateway.metric("llmpo_experiment_reported_units", **labels)
+        high = await gateway.metric("llmpo_experiment_reporting_ratio", **labels, bound="high")
+
+    assert before["reporting"] == []
+    plain, warm = found["reporting"]
+    assert (plain["policy"], warm["policy"]) == ("plain", "warm")
+    assert warm["reported"] == units == (answers["I am warm."] + 1) // 2
+    assert plain["reported"] == answers["I am plain."]
+    assert plain["expected"] + warm["expected"] == pytest.approx(plain["reported"] + warm["reported"])
+    assert warm["low"] < 0.5 < warm["high"] == pytest.approx(high)
+    assert warm["times"] == pytest.approx(1 / plain["times"], rel=1e-2)
+    assert not any("alike" in each for each in [*found["warnings"], *found["held"]])
+
+
+async def test_two_answers_shown_together_are_reported_together(
+    upstream: FakeUpstream, embedded_url: str
+) -> None:
+    """A vote says something of both answers, so there is nothing to compare."""
+    side_by_side = {"share": 1.0, "collect": "side_by_side"}
+    async with served(upstream, embedded_url, traffic=side_by_side) as gateway:
+        reply = await gateway.ask(n=2)
+        await gateway.feed(id=reply.json["id"], preferred=0)
+        assert (await gateway.experiment())["reporting"] == []
+
+
 async def decided(gateway: Whole, *, is_named: bool) -> RecordedExperiment:
     """The log of an experiment in which users prefer `warm`."""
     for number in range(500):
