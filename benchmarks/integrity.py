@@ -36,7 +36,11 @@ FINDINGS: Final = (
     "The sample-ratio check is no remedy for that: such experiments end after some forty to a",
     "hundred comparisons, and so few reports prove no imbalance beyond the tolerance. It finds",
     "faults: where reports come for one policy only, sixteen of them suffice, and at ten times as",
-    "often a few dozen. Let users be asked alike, whichever policy answered.",
+    "often a few dozen.",
+    "",
+    "The reporting ratio that people are shown lies beside 1 in 21 to 98 % of the experiments in which",
+    "missing reports depend on the policy, and in 4 to 9 % of those in which reports come alike. It is",
+    "a place to look, and no proof. Let users be asked alike, whichever policy answered.",
 )
 
 
