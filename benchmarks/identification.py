@@ -1,36 +1,35 @@
 """How many comparisons a decision takes, and how often it is wrong: ours and the baselines, in known worlds.
 
     python benchmarks/identification.py [--seeds 400] [--baseline-seeds 200] [--data DIR] [--processes 2]
-        [--only SECTION ...]
+        [--only SECTION ...] [--before FILE] [--state FILE]
 
 Writes benchmarks/results/identification.json and .md. All methods run in the same worlds in one run; the same
 command gives the same numbers. DIR holds preference matrices (JSON with "P"); tests/data/worlds by default.
+--before names the JSON of an earlier build, whose comparisons are shown beside these. With --state an
+interrupted run is resumed.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import json
 import math
-import sys
-import time
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.pages import save_page
+from benchmarks.reporting import save, table
 from gateway.llm_po.lab import worlds
-from gateway.llm_po.lab.simulate import Trial, simulate
+from gateway.llm_po.lab.simulate import Summary, Trial
 from gateway.llm_po.lab.world_files import load_world
 from gateway.llm_po.lab.worlds import World
+from gateway.simulation.runner import Job, run_jobs
+from gateway.simulation.state import StateFile
 
 ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
 DELTA = 0.05
 MARGIN = 0.02
 BUDGET = 400_000  # ends what has nothing to identify; reported as inconclusive
@@ -153,11 +152,9 @@ def _delayed_cases(winner: dict[str, Any]) -> list[Case]:
     return [Case("delayed", replace(trial, in_flight=flying)) for flying in (0, 50, 200, 1000)]
 
 
-def run(case: Case, seeds: int) -> dict[str, Any]:
+def row_of(case: Case, summary: Summary) -> dict[str, Any]:
     """One row of the report."""
-    started = time.process_time()
     trial = case.trial
-    summary = simulate(trial, seeds, seed=1)
     yardstick = trial.yardstick
     is_measurable = math.isfinite(yardstick) and summary.outcomes["inconclusive"] == 0
     return {
@@ -168,19 +165,20 @@ def run(case: Case, seeds: int) -> dict[str, Any]:
         "multiple": summary.mean / yardstick if is_measurable else None,
         "multiple_stderr": summary.stderr / yardstick if is_measurable else None,
         "bar": case.bar,
-        "cpu_seconds": time.process_time() - started,
     }
 
 
-def report(rows: list[dict[str, Any]], command: str, date: str) -> str:
+def report(rows: list[dict[str, Any]], origin: str) -> str:
     """The Markdown page."""
+    dates = sorted({row["before"]["date"] for row in rows if "before" in row})
     lines = [
         "# Comparisons to a decision, and wrong promotions",
         "",
-        f"`{command}`, {date}. Means over independent runs ± standard error; delta = {DELTA}; policies in",
+        f"{origin}. Means over independent runs ± standard error; delta = {DELTA}; policies in",
         f"random order in every run. T = hardness x log(1/delta); with a margin (epsilon = {MARGIN}) the",
         "hardness is that of what is promised. A verdict is read at refreshes every 2 % of the comparisons,",
         "as a planner does.",
+        *([f"*before*: comparisons with the build of {' and '.join(dates)}."] if dates else []),
     ]
     for section in dict.fromkeys(row["section"] for row in rows):
         chosen = [row for row in rows if row["section"] == section]
@@ -198,17 +196,28 @@ def report(rows: list[dict[str, Any]], command: str, date: str) -> str:
 
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:
-    lines = [
-        "| world | K | runs | comparisons | multiple of T | bar | wrong | outcomes |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        ended = ", ".join(f"{count} {kind}" for kind, count in row["outcomes"].items() if count)
-        lines.append(
-            f"| {row['world']} | {row['policies']} | {row['seeds']} | {_pm(row)} | {_multiple(row)} "
-            f"| {row['bar'] or ''} | {row['wrong']} | {ended} |"
-        )
-    return lines
+    is_compared = any("before" in row for row in rows)
+    headings = ["world", "K", "runs", "comparisons", "multiple of T", "bar", "wrong", "outcomes"]
+    return table(
+        [*headings, *(["before", "of before"] if is_compared else [])],
+        [[*_cells(row), *(_before(row) if is_compared else [])] for row in rows],
+    )
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    ended = ", ".join(f"{count} {kind}" for kind, count in row["outcomes"].items() if count)
+    counts = row["world"], row["policies"], row["seeds"], _pm(row), _multiple(row), row["bar"] or ""
+    return [*map(str, counts), str(row["wrong"]), ended]
+
+
+def _before(row: dict[str, Any]) -> list[str]:
+    """The comparisons of the earlier build, and what these are of them; empty if it did not have the row."""
+    if "before" not in row:
+        return ["", ""]
+    before = row["before"]
+    errors = row["stderr"] / row["mean_comparisons"], before["stderr"] / before["mean_comparisons"]
+    ratio = row["mean_comparisons"] / before["mean_comparisons"]
+    return [_pm(before), f"{ratio:.2f} ± {ratio * math.hypot(*errors):.2f}"]
 
 
 def _baseline_table(rows: list[dict[str, Any]], everything: list[dict[str, Any]]) -> list[str]:
@@ -271,12 +280,21 @@ def _ours(world: str, everything: list[dict[str, Any]]) -> float:
 
 
 def _delayed_table(rows: list[dict[str, Any]]) -> list[str]:
-    lines = ["| in flight | comparisons | of (without delay + in flight) | wrong |", "|---|---|---|---|"]
+    is_compared = any("before" in row for row in rows)
+    headings = ["in flight", "comparisons", "of (without delay + in flight)", "wrong"]
     base = rows[0]["mean_comparisons"]
-    for row in rows:
-        share = row["mean_comparisons"] / (base + row["in_flight"])
-        lines.append(f"| {row['in_flight']} | {_pm(row)} | {share:.2f} | {row['wrong']} of {row['seeds']} |")
-    return lines
+    return table(
+        [*headings, *(["before", "of before"] if is_compared else [])],
+        [
+            [
+                *(str(row["in_flight"]), _pm(row)),
+                f"{row['mean_comparisons'] / (base + row['in_flight']):.2f}",
+                f"{row['wrong']} of {row['seeds']}",
+                *(_before(row) if is_compared else []),
+            ]
+            for row in rows
+        ],
+    )
 
 
 def _pm(row: dict[str, Any]) -> str:
@@ -296,23 +314,26 @@ def main() -> None:
     parser.add_argument("--baseline-seeds", type=int, default=200)
     parser.add_argument("--data", type=Path, default=ROOT / "tests" / "data" / "worlds")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--state", type=Path, help="keep finished batches here and continue from them")
     parser.add_argument("--only", nargs="*", help="start of the sections to run; writes nothing")
+    parser.add_argument("--before", type=Path, help="results of an earlier build to show beside these")
     options = parser.parse_args()
     chosen = [
         case
         for case in cases(options.data)
         if not options.only or case.section.startswith(tuple(options.only))
     ]
+    settings = {"--seeds": options.seeds, "--baseline-seeds": options.baseline_seeds}
+    state = StateFile(options.state, settings) if options.state else None
     rows = []
-    with ProcessPoolExecutor(options.processes) as pool:
-        seeds = [options.baseline_seeds if case.section == "baselines" else options.seeds for case in chosen]
-        for row in pool.map(run, chosen, seeds):
-            rows.append(row)
-            print(
-                f"{row['section']:<28} {row['world']:<20} {row['method']:<16} {_pm(row):>16} "
-                f"{_multiple(row):>12} wrong {row['wrong']} ({row['cpu_seconds']:.0f} s)",
-                flush=True,
-            )
+    for case in chosen:
+        trial, is_baseline = case.trial, case.section == "baselines"
+        name = f"{case.section}: {trial.world.name}, {trial.method}, {trial.stopping}, {trial.in_flight}"
+        job = Job(name, trial, options.baseline_seeds if is_baseline else options.seeds, seed=1)
+        rows.append(row_of(case, run_jobs([job], options.processes, state)[name]))
+        print(
+            f"{name:<64} {_pm(rows[-1]):>16} {_multiple(rows[-1]):>12} wrong {rows[-1]['wrong']}", flush=True
+        )
     if options.only:
         return
     data = "" if options.data == parser.get_default("data") else f" --data {options.data}"
@@ -320,11 +341,23 @@ def main() -> None:
         f"python benchmarks/identification.py --seeds {options.seeds} "
         f"--baseline-seeds {options.baseline_seeds}{data}"
     )
-    date = dt.datetime.now(tz=dt.UTC).date().isoformat()
-    RESULTS.mkdir(exist_ok=True)
-    document = {"command": command, "date": date, "python": sys.version.split()[0], "rows": rows}
-    (RESULTS / "identification.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    save_page(RESULTS / "identification.md", report(rows, command, date))
+    _compare(rows, options.before)
+    save("identification", command, rows, lambda origin: report(rows, origin))
+
+
+def _compare(rows: list[dict[str, Any]], path: Path | None) -> None:
+    """Give every row the comparisons that it took with an earlier build, if they are known."""
+    if path is None:
+        return
+    document = json.loads(path.read_text(encoding="utf-8"))
+    known = {_key(each): {"date": document["date"], **each} for each in document["rows"]}
+    for row in rows:
+        if (before := known.get(_key(row))) is not None:
+            row["before"] = {name: before[name] for name in ("date", "seeds", "mean_comparisons", "stderr")}
+
+
+def _key(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in ("section", "world", "method", "stopping", "in_flight"))
 
 
 if __name__ == "__main__":

@@ -35,8 +35,8 @@ def simulate_worlds(
         list[Path],
         typer.Option(
             help='JSON file with "P", "scores", "features" and "theta", "grid", or "rates"; may be repeated. '
-            'Beside "rates", "reported", "delays", "hold", "wait", and "later" with "drift_units" say how '
-            "outcomes arrive; they are then matched as in the gateway."
+            'Beside "rates", "reported", "reported_failures", "delays", "hold", "wait", and "later" with '
+            '"drift_units" say how outcomes arrive; they are then matched as in the gateway.'
         ),
     ],
     method: Annotated[

@@ -55,16 +55,19 @@ def in_millionths(q: npt.ArrayLike) -> IntArray:
     """Forecasts as published: clipped, whole millionths, one half on the diagonal.
 
     Args:
-        q: Shape (K, K).
+        q: Shape (..., K, K).
 
     Raises:
         ForecastError: If it has another shape, or a forecast is not a number.
     """
     clipped = clip_forecasts(q)
-    if clipped.ndim != 2 or clipped.shape[0] != clipped.shape[1]:
-        raise ForecastError(f"The forecasts have shape {clipped.shape}; one per pair, (K, K), is needed.")
+    if clipped.ndim < 2 or clipped.shape[-2] != clipped.shape[-1]:
+        raise ForecastError(
+            f"The forecasts have shape {clipped.shape}; one per pair, (..., K, K), is needed."
+        )
     published = np.rint(clipped * MILLION).astype(np.int64)
-    np.fill_diagonal(published, MILLION // 2)
+    everyone = np.arange(clipped.shape[-1])
+    published[..., everyone, everyone] = MILLION // 2
     return published
 
 

@@ -45,4 +45,4 @@ def published_forecasts(q: FloatArray, situation: Situation) -> IntArray:
         gain = np.log(2 * (1 - np.minimum(q, 0.5)))
         enough = np.minimum(gain, np.maximum(needed, _LEAST_SHARE * gain))
         q = np.where(q < 0.5, 1 - 0.5 * np.exp(enough), q)
-    return np.stack([in_millionths(each) for each in q])
+    return in_millionths(q)

@@ -54,6 +54,10 @@ class Job:
             del trial["promise"]  # as in state files written before there was a choice
         if self.trial.world.outcomes is None:
             del trial["world"]["outcomes"]  # as in state files written before outcomes could be matched
+        elif self.trial.world.outcomes.reported_failures is None:
+            del trial["world"]["outcomes"]["reported_failures"]  # as before failures could report otherwise
+        if self.trial.world.voters is None:
+            del trial["world"]["voters"]  # as in state files written before there were any
         if self.trial.caps is None:
             del trial["caps"]  # as in state files written before there were any
         if not self.trial.min_opportunities:
@@ -95,7 +99,7 @@ def run_jobs(
     for job in jobs:
         kept = {} if state is None else state.finished(job.name, job.fingerprint)
         for batch in batches(job.trial, job.seeds):
-            if batch.first in kept:
+            if len(kept.get(batch.first, ())) == batch.runs:
                 done[job.name][batch.first] = kept[batch.first]
                 on_batch(job, batch.runs)
             else:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from gateway.llm_po import exposure, unstructured
-from gateway.llm_po.lab import matching, reference, world_files, worlds
+from gateway.llm_po.lab import matching, reference, voters, world_files, worlds
 from gateway.llm_po.structured import features, solver
 from tests.llm_po.nonsense import (
     HUGE,
@@ -149,6 +149,7 @@ SPACES: list[Case] = [
             "wait": [*NO_WHOLE[1:], 0],
             "order": NO_TEXT,
             "lagging_share": [*NO_SHARE, 0, 1],
+            "reported_failures": ["text", 0.5, (0.5,), (0.5, 0.0), (0.5, 1.5)],
         },
     ),
     (
@@ -231,8 +232,20 @@ SPACES: list[Case] = [
             "drift": ["text", 5],
             "features": ["text", np.eye(3), features.one_hot(2)],
             "outcomes": ["text", 5],
+            "voters": ["text", 5, voters.Voters((1.0,), (np.full((2, 2), 0.5),), 1)],
         },
     ),
+    (
+        voters.Voters,
+        {"shares": (0.5, 0.5), "kinds": (PREFERENCES, PREFERENCES), "votes": 2},
+        {
+            "shares": [None, "text", 0.5, (0.5,), (0.5, "a"), (NAN, 0.5), (0.7, 0.7), (1.5, -0.5)],
+            "kinds": [None, 5, (PREFERENCES,), (PREFERENCES, np.full((2, 2), 0.5)), (PREFERENCES, None)],
+            "votes": [*NO_WHOLE, 0],
+            "cap": [*NO_WHOLE[1:], 0],
+        },
+    ),
+    (worlds.voted, {"name": "w"}, {"voters": [None, "text", 5]}),
     (WORLD.relabelled, {}, {"order": NO_ORDER}),
     (WORLD.is_wrong, {"policy": 0, "epsilon": 0.0}, {"policy": [*NO_WHOLE, 3], "epsilon": NO_MARGIN}),
     (world_files.load_world, {}, {"path": [Path("nowhere.json"), Path()]}),

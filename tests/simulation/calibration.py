@@ -1,8 +1,8 @@
 """The cases in which the promise is put to the test: at most a share delta of experiments promotes wrongly.
 
 Each is hard in a way of its own: hardly better policies, equals, preferences no model fits, circles, drift,
-and feedback that comes late or in batches. `benchmarks/calibration.py` runs each 10,000 times; those that
-match outcomes of units one by one take longer and are run less often.
+feedback that comes late or in batches, and each source of comparisons. `benchmarks/calibration.py` runs each
+10,000 times; those whose outcomes come slowly or from changing policies take longer and are run less often.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from gateway.llm_po.lab import worlds
 from gateway.llm_po.lab.judges import SimulatedJudge
 from gateway.llm_po.lab.matching import Outcomes
 from gateway.llm_po.lab.simulate import Trial
+from gateway.llm_po.lab.voters import Voters
 from gateway.llm_po.lab.world_files import load_world
 from gateway.llm_po.lab.worlds import World
 
@@ -109,6 +110,73 @@ MATCHED_TRIALS = {
 # The promise does not cover outcomes whose order depends on what they are, and this is what it comes to.
 BROKEN_TRIALS = {
     "failures known late, counted as they come": _matched("late, no hold", replace(_LATE, hold=None))
+}
+
+
+NEAR = 0.562  # how often the better of two policies is preferred, hardly beyond the margin
+# Verdicts every ten comparisons, as where many come between two refreshes; it saves two thirds of the time.
+_NEAR: dict[str, Any] = {"epsilon": 0.06, "refresh_every": 10}
+
+
+def _near(preferred: float = NEAR, **options: Any) -> Trial:
+    """Two policies, one of which is preferred hardly more clearly than the margin allows."""
+    return Trial(_two(preferred), **_NEAR, **options)
+
+
+def _two(preferred: float) -> World:
+    return worlds.named("near", [[0.5, preferred], [1 - preferred, 0.5]])
+
+
+def decided(preferred: float, votes: int, cap: int | None, policies: int = 2) -> World:
+    """Voters who always vote alike: this share for policy 0 against any other, the rest for the others."""
+    for_first, against = np.full((policies, policies), 0.5), np.full((policies, policies), 0.5)
+    for_first[0, 1:], for_first[1:, 0] = 1.0, 0.0
+    against[0, 1:], against[1:, 0] = 0.0, 1.0
+    return worlds.voted("decided", Voters((preferred, 1 - preferred), (for_first, against), votes, cap))
+
+
+def _asking_again(first: tuple[float, float], second: tuple[float, float]) -> float:
+    """How often the first policy wins among users who ask again and continue (docs/concepts.md).
+
+    Of each policy: how many users ask again after its answer, and how many of them keep it.
+    """
+    (asked, kept), (asked_other, kept_other) = first, second
+    return (asked * kept + asked_other * (1 - kept_other)) / (asked + asked_other)
+
+
+def _thumbs(**reporting: Any) -> Trial:
+    """Two policies whose answers users like or not, hardly further apart than the margin allows."""
+    return Trial(worlds.matched("thumbs", Outcomes((0.7, 0.6452), **reporting)), **_NEAR)
+
+
+# Each source of comparisons, in cases in which what the promise assumes is so.
+SOURCE_TRIALS = {
+    "votes": _near(),
+    "votes, a wrong judge informs": _near(judges=(SimulatedJudge(0.0),)),
+    "votes, a judge right about 70 % of the pairs informs": _near(judges=(SimulatedJudge(0.7),)),
+    "votes, an offline run and a wrong judge inform": _near(
+        judges=(SimulatedJudge(0.9, per_pair=20), SimulatedJudge(0.0))
+    ),
+    "votes and signals, at first more of these": Trial(
+        worlds.drifting("signals and votes", [0.45, 0.0], [0.25, 0.0], period=150), **_NEAR
+    ),
+    "a judge decides and finds ties in 40 %": Trial(replace(_two(NEAR), ties=np.full((2, 2), 0.4)), **_NEAR),
+    "users ask again and mostly take the newer answer": _near(_asking_again((0.10, 0.2), (0.13, 0.16))),
+    "thumbs": _thumbs(),
+    "thumbs, reported three times as often if down": _thumbs(
+        reported=(0.2, 0.2), reported_failures=(0.6, 0.6)
+    ),
+    "the same, and half as often of the better policy": _thumbs(
+        reported=(0.1, 0.2), reported_failures=(0.3, 0.6)
+    ),
+    "voters vote 5 times alike, and once counts": Trial(decided(NEAR, votes=5, cap=1), **_NEAR),
+    "votes, of which 2 % are rigged and the lead allows for it": _near(0.98 * 0.5735),
+    "votes, one of three ahead": Trial(_one_ahead(3, NEAR), **_NEAR),
+    "votes, one of three ahead, no worse than the best": Trial(_one_ahead(3, NEAR), **_NEAR, **_BEST),
+    "votes, a winner by .501, of 2,000 comparisons": Trial(
+        _two(0.501), max_comparisons=2_000, refresh_every=50
+    ),
+    "votes, 52.05 % at a margin of 2 points": Trial(_two(0.5205), epsilon=0.02, refresh_every=50),
 }
 
 

@@ -49,6 +49,14 @@ def test_few_outcomes_wait_where_the_lagging_policy_is_drawn_more() -> None:
     assert waiting[0.5] > 3 * waiting[0.9]
 
 
+def test_failures_may_be_reported_otherwise_than_successes() -> None:
+    """If only failures of the one policy and successes of the other are reported, the other always wins."""
+    rare = 1e-9
+    run = _run(Outcomes((0.5, 0.5), reported=(rare, 1.0), reported_failures=(1.0, rare)))
+
+    assert {result for _, _, result in run.comparisons([(0, 1)] * 200)} == {0}
+
+
 def test_a_late_outcome_is_refused_where_units_count_at_a_fixed_age() -> None:
     """If the hold is shorter than failures take, only successes count and every comparison is a tie."""
     run = _run(Outcomes((0.5, 0.5), delays=(20, 0), hold=10))
@@ -75,10 +83,13 @@ def test_world_files_say_how_outcomes_come() -> None:
         "delays": [20, 0],
         "hold": 30,
         "wait": 1_000,
+        "reported_failures": [1, 0.25],
     }
     world = world_from_json(content, "w")
 
-    expected = Outcomes((0.4, 0.6), (0.5, 0.7), 100, (0.5, 1), (20, 0), 30, 1_000)
+    expected = Outcomes(
+        (0.4, 0.6), (0.5, 0.7), 100, (0.5, 1), (20, 0), 30, 1_000, reported_failures=(1, 0.25)
+    )
     assert dataclasses.asdict(world.outcomes) == dataclasses.asdict(expected)
     assert world.labels == ("a", "b")
     assert world_from_json({"rates": [0.4, 0.6]}, "w").outcomes is None
@@ -100,6 +111,7 @@ def test_waiting_outcome_is_dropped_once_it_waited_too_long() -> None:
         {"rates": (0.0, 0.5)},
         {"later": (0.5,)},
         {"reported": (0.0, 0.5)},
+        {"reported_failures": (0.5,)},
         {"delays": (-1, 0)},
         {"delays": (5, 9), "hold": 4},
         {"wait": 0},

@@ -6,7 +6,9 @@ import pytest
 
 from gateway.llm_po.lab import worlds
 from gateway.llm_po.lab.simulate import Trial, simulate
-from tests.simulation.calibration import BEST_TRIALS, TRIALS, bt, most_by_chance
+from tests.simulation.calibration import BEST_TRIALS, SOURCE_TRIALS, TRIALS, bt, most_by_chance
+
+EVERY_TRIAL = {**TRIALS, **BEST_TRIALS, **SOURCE_TRIALS}
 
 
 @pytest.mark.parametrize("name", TRIALS)
@@ -20,10 +22,10 @@ def test_wrong_promotions_stay_within_delta(name: str) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("name", {**TRIALS, **BEST_TRIALS})
+@pytest.mark.parametrize("name", EVERY_TRIAL)
 def test_wrong_promotions_stay_within_delta_in_ten_thousand_runs(name: str) -> None:
     """Of 10,000 runs at most 463 may be wrong."""
-    summary = simulate({**TRIALS, **BEST_TRIALS}[name], seeds=10_000, seed=12)
+    summary = simulate(EVERY_TRIAL[name], seeds=10_000, seed=12)
 
     assert summary.wrong <= 463
 

@@ -24,7 +24,8 @@ from gateway.llm_po.wins import IntArray
 Order = Literal["newest", "oldest"]
 
 _DRAWN_AT_ONCE: Final = 4096
-_IN_FILES: Final = ("reported", "delays", "hold", "wait", "later", "drift_units")  # besides `rates`
+# Besides `rates`.
+_IN_FILES: Final = ("reported", "reported_failures", "delays", "hold", "wait", "later", "drift_units")
 _Queue = list[tuple[float, float]]  # the time and the value of each outcome, the oldest first
 
 
@@ -42,6 +43,8 @@ class Outcomes:
         wait: How many units are served until a waiting outcome is dropped, or None.
         order: Which waiting outcome is compared first.
         lagging_share: How often the policy with fewer outcomes waiting answers; 1/2 is a fair coin.
+        reported_failures: Share of each policy's failures that are reported; None: as `reported`, which says
+            it of successes otherwise.
 
     Raises:
         WorldError: If a number is out of range.
@@ -56,14 +59,16 @@ class Outcomes:
     wait: int | None = None
     order: Order = "newest"
     lagging_share: float = 0.9
+    reported_failures: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         checked_type(self.rates, Sequence, "rates", WorldError)
         checked_type(self.delays, Sequence, "delays", WorldError)
-        for name, values in (("rates", self.rates), ("later", self.later), ("reported", self.reported)):
-            if values is not None:
+        for name in ("rates", "later", "reported", "reported_failures"):
+            if (values := getattr(self, name)) is not None:
                 shares = reals(values, name, (len(self.rates),), WorldError)
-                if not ((shares > 0) & ((shares <= 1) if name == "reported" else (shares < 1))).all():
+                may_be_all = name.startswith("reported")
+                if not ((shares > 0) & ((shares <= 1) if may_be_all else (shares < 1))).all():
                     raise WorldError(f"{name} is {shown(values)}; give each policy a share of its units.")
         if len(self.delays) != 2 or not all(is_whole(delay, 0) for delay in self.delays):
             raise WorldError(f"delays is {shown(self.delays)}; give two whole numbers of units.")
@@ -92,16 +97,18 @@ class Outcomes:
         """Whether units count before failures (or successes) are known: all counted ones are then equal."""
         return self.hold is not None and self.hold < max(self.delays)
 
-    def share_reported(self, policy: int) -> float:
-        """The share of a policy's units that report."""
-        return 1.0 if self.reported is None else self.reported[policy]
+    def shares_reported(self, policy: int) -> tuple[float, float]:
+        """The share of a policy's failures, and of its successes, that are reported."""
+        of_good = 1.0 if self.reported is None else self.reported[policy]
+        of_bad = of_good if self.reported_failures is None else self.reported_failures[policy]
+        return of_bad, of_good
 
 
 def outcomes_from_json(content: Mapping[str, Any]) -> Outcomes | None:
     """The outcomes of units, if a world's file says how they report; None if it does not.
 
-    Besides `rates` the file may have `reported`, `delays`, `hold`, `wait`, and `later` with `drift_units`,
-    as in `Outcomes`.
+    Besides `rates` the file may have `reported`, `reported_failures`, `delays`, `hold`, `wait`, and `later`
+    with `drift_units`, as in `Outcomes`.
 
     Raises:
         WorldError: If one of these is out of range, or another one that it needs is missing.
@@ -213,9 +220,12 @@ class MatchedRun:
         chance_of_second = outcomes.lagging_share if first > second else 1 - outcomes.lagging_share
         side = int(next(self._random) < (0.5 if first == second else chance_of_second))
         policy = self._policies[pair[side]]
-        if next(self._random) >= outcomes.share_reported(policy):
+        shares, said = outcomes.shares_reported(policy), next(self._random)
+        if said >= max(shares):
             return
         is_good = next(self._random) < outcomes.rate(policy, self._unit)
+        if said >= shares[is_good]:
+            return
         delay = outcomes.delays[is_good]
         if outcomes.hold is None or delay <= outcomes.hold:
             due = self._unit + (delay if outcomes.hold is None else outcomes.hold)

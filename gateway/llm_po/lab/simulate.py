@@ -24,6 +24,7 @@ from gateway.llm_po.forecast import forecasts
 from gateway.llm_po.lab.matching import matched_runs
 from gateway.llm_po.lab.traces import Recorder, decision_progress
 from gateway.llm_po.lab.trial import METHODS, STOPPING_RULES, RunEnding, Summary, Trial
+from gateway.llm_po.lab.voters import Votes
 from gateway.llm_po.lab.worlds import drifted
 from gateway.llm_po.last_look import with_last_look
 from gateway.llm_po.priors import informed
@@ -56,7 +57,8 @@ _REFRESH_SHARE: Final = 50  # a refresh every 1/50 of the comparisons so far
 _CAPPED_REFRESH_SHARE: Final = 10  # with caps, because such a plan takes much longer
 _FEWEST_COMPARED: Final = 1e-6  # share of the units; below it, caps leave an experiment without comparisons
 _SIDE_BY_SIDE_CELLS: Final = 20_000  # pairs per batch of runs; keeps its arrays inside the processor's cache
-_MOST_SIDE_BY_SIDE: Final = 100  # more runs at once save little, and more batches keep every core busy
+_MOST_SIDE_BY_SIDE: Final = 100  # more runs at once save a third at most, and more batches keep cores busy
+_ENOUGH_BATCHES: Final = 20  # beyond that many, more runs go side by side instead
 
 
 def simulate(trial: Trial, seeds: int, seed: int = 0, budgets: Sequence[int] = ()) -> Summary:
@@ -82,7 +84,8 @@ def batches(trial: Trial, seeds: int) -> list[BatchOfRuns]:
     whole_number(seeds, "seeds", 1)
     if trial.caps is not None:  # each run has shares of its own to move within the caps
         return [BatchOfRuns(first, 1) for first in range(seeds)]
-    together = max(1, min(_MOST_SIDE_BY_SIDE, _SIDE_BY_SIDE_CELLS // trial.world.policies**2))
+    most = max(_MOST_SIDE_BY_SIDE, seeds // _ENOUGH_BATCHES)
+    together = max(1, min(most, _SIDE_BY_SIDE_CELLS // trial.world.policies**2))
     return [BatchOfRuns(first, min(together, seeds - first)) for first in range(0, seeds, together)]
 
 
@@ -123,6 +126,8 @@ class _Batch:
         self._flying = np.empty((runs, 0, 3), dtype=np.int64)  # first, second, index in _RESULTS
         self._fit: Fit | None = None
         self._matched = matched_runs(trial.world.outcomes, self._orders, rng)
+        voters = trial.world.voters
+        self._votes = None if voters is None else Votes(voters, runs, rng)
         costs = np.array(trial.design.costs)[self._orders]
         self._request_costs, self._spent = costs, np.zeros(runs)
         self._caps = trial.relabelled_caps(self._orders[0])  # with caps there is one run
@@ -208,6 +213,8 @@ class _Batch:
     def _drawn(self, pairs: IntArray) -> IntArray:
         """One comparison of each pair, as the world's preferences have it."""
         first, second = self._original(pairs[..., 0]), self._original(pairs[..., 1])
+        if self._votes is not None:
+            return np.concatenate([pairs, self._votes.on(first, second)[..., None]], axis=2)
         world, start = self._trial.world, self._ledgers.comparisons + self._flying.shape[1]
         chance = world.preferences[first, second]
         if world.drift is not None:
@@ -315,6 +322,8 @@ class _Batch:
         self._matched = [run for run, kept in zip(self._matched, runs, strict=False) if kept]
         self._request_costs, self._spent = self._request_costs[runs], self._spent[runs]
         self._looks = self._looks[runs]
+        if self._votes is not None:
+            self._votes.keep(runs)
         self._ledgers.keep(runs)
         self._recorder.keep(runs)
         self._fit = None if self._fit is None else self._fit.of(runs)

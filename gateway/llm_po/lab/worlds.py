@@ -13,6 +13,7 @@ from gateway.llm_po.bradley_terry import differences, logistic
 from gateway.llm_po.checks import checked_type, numbers, reals, spread_scores, whole_array
 from gateway.llm_po.errors import WorldError
 from gateway.llm_po.lab.matching import Outcomes
+from gateway.llm_po.lab.voters import Voters
 from gateway.llm_po.lines import Promise, checked_promise
 from gateway.llm_po.scalars import checked_epsilon, is_real, is_whole, real, shown, whole_number
 from gateway.llm_po.structured.features import Features, Grid, are_names
@@ -53,6 +54,9 @@ class Drift:
         return np.asarray((1 - np.cos(2 * np.pi * comparisons / self.period)) / 2)
 
 
+_PARTS: Final = {"features": Features, "drift": Drift, "outcomes": Outcomes, "voters": Voters}
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class World:
     """Which policy is preferred to which, and how often.
@@ -65,10 +69,11 @@ class World:
         drift: How the preferences change, or None. They keep their champion.
         features: What the policies have in common, or None if that is unknown.
         outcomes: How units end and how their outcomes are matched; None if the world gives comparisons.
+        voters: Who gives the comparisons; None if each comes from another voter.
 
     Raises:
         WorldError: If the matrix is not one of preferences, the labels are not K different names, the ties
-            are not probabilities, or a drift dethrones the champion.
+            are not probabilities, a drift dethrones the champion, or the voters prefer something else.
     """
 
     name: str
@@ -78,13 +83,14 @@ class World:
     drift: Drift | None = None
     features: Features | None = None
     outcomes: Outcomes | None = None
+    voters: Voters | None = None
 
     def __post_init__(self) -> None:
         preferences = checked_preferences(self.preferences)
         object.__setattr__(self, "preferences", preferences)
         if not isinstance(self.labels, tuple) or not are_names(self.labels):
             raise WorldError(f"World {self.name!r} has labels {shown(self.labels)}; give each policy a name.")
-        for kind, what in ((Features, "features"), (Drift, "drift"), (Outcomes, "outcomes")):
+        for what, kind in _PARTS.items():
             if getattr(self, what) is not None:
                 checked_type(getattr(self, what), kind, what, WorldError)
         if len(set(self.labels)) != preferences.shape[0]:
@@ -103,6 +109,15 @@ class World:
             raise WorldError(
                 f"World {self.name!r} drifts to another champion, so no promotion would be right; keep one."
             )
+        if self.voters is not None:
+            self._check_voters(self.voters)
+
+    def _check_voters(self, voters: Voters) -> None:
+        if any(each is not None for each in (self.ties, self.drift, self.outcomes)):
+            raise WorldError(f"World {self.name!r} has voters; leave out ties, drift and outcomes.")
+        agreed = voters.preferences
+        if agreed.shape != self.preferences.shape or np.abs(agreed - self.preferences).max() > _SAME:
+            raise WorldError(f"The voters of world {self.name!r} prefer something else; use `voted`.")
 
     @property
     def policies(self) -> int:
@@ -130,7 +145,8 @@ class World:
         features = None if self.features is None else self.features.relabelled(order)
         if self.outcomes is not None:
             raise WorldError(f"World {self.name!r} matches outcomes, which are known by their policies.")
-        return World(self.name, labels, self.preferences[moved], ties, drift, features)
+        voters = None if self.voters is None else self.voters.relabelled(order)
+        return World(self.name, labels, self.preferences[moved], ties, drift, features, voters=voters)
 
     @property
     def scores(self) -> FloatArray:
@@ -257,6 +273,12 @@ def matched(name: str, outcomes: Outcomes) -> World:
     later = outcomes.later
     drift = None if later is None else Drift(success_rates(name, later).preferences, outcomes.drift_units)
     return replace(world, drift=drift, outcomes=outcomes)
+
+
+def voted(name: str, voters: Voters) -> World:
+    """Policies that voters of several kinds compare, each of them several times."""
+    checked_type(voters, Voters, "voters", WorldError)
+    return replace(named(name, voters.preferences), voters=voters)
 
 
 def cycle(name: str, policies: int, chance: float) -> World:
