@@ -51,11 +51,12 @@ _CASES: dict[str, tuple[dict[str, Trial], int]] = {
 _NO_PROMISE = ["Nothing is promised for the last case: the order of outcomes depends on what they are there."]
 _SOURCES = [
     "",
-    "Every case is one in which what the promise assumes holds, and in which a wrong promotion is likely:",
-    "mostly two policies, one of which is preferred in 56.2 % of the comparisons, and a margin that",
-    "forbids to promote the other from 56 % on. *Thumbs* are matched one by one, as the gateway has them;",
-    "these policies are liked in 70 % and 64.5 % of the answers. A *wrong judge* always prefers the policy",
-    "that users do not. What happens where the assumptions do not hold is in [integrity.md](integrity.md).",
+    "In every case the assumptions of the promise hold, and a wrong promotion is likely. Mostly there are",
+    "two policies, one of which is preferred in 56.2 % of the comparisons, and a margin that forbids to",
+    "promote the other from 56 % on. Verdicts are read every 10 comparisons, in the last two cases every",
+    "50. *Thumbs* are matched one by one, as in the gateway: users like 70 % and 64.5 % of the answers. A",
+    "*wrong judge* always prefers the policy that users do not. What happens where the assumptions do not",
+    "hold is in [integrity.md](integrity.md).",
 ]
 
 _COMPARED = ("date", "seeds", "mean_comparisons", "stderr", "wrong")

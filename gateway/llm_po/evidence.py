@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final, Literal
 
 import numpy as np
@@ -312,6 +313,7 @@ class Ledgers:
         )
 
 
+@lru_cache(maxsize=16_384)  # forecasts stay as they are for many comparisons
 def _amounts(result: ComparisonResult, q: tuple[int, int | None] | None, epsilon: float) -> tuple[int, int]:
     """Nano-nats for (first against second, second against first)."""
     if q is None or result == "tie":

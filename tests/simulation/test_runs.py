@@ -169,6 +169,14 @@ def test_batches_cover_every_run_once() -> None:
     assert sum(part.runs for part in parts) == 250
 
 
+def test_many_runs_go_side_by_side_in_larger_batches() -> None:
+    """Twenty batches are enough to keep every core busy, so beyond that they grow, and still cover all."""
+    parts = batches(Trial(WORLD), 10_000)
+
+    assert [part.first for part in parts] == list(range(0, 10_000, 500))
+    assert sum(part.runs for part in parts) == 10_000
+
+
 def test_batches_do_not_depend_on_one_another() -> None:
     """A later batch gives the same endings when it is run alone."""
     trial = Trial(WORLD)

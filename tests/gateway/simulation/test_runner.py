@@ -62,6 +62,18 @@ def test_finished_simulation_runs_nothing_again(tmp_path: Path, monkeypatch: pyt
     assert run_jobs([OURS], 1, StateFile(path, SETTINGS))["ours"].endings == whole["ours"].endings
 
 
+def test_batch_of_another_size_is_run_again(tmp_path: Path) -> None:
+    """A file of a version that divided runs otherwise neither shortens a job nor changes its endings."""
+    path = tmp_path / "state.jsonl"
+    whole = run_jobs([OURS], 1, StateFile(path, SETTINGS))
+    header, first, *others = path.read_text().splitlines()
+    shorter = json.loads(first)
+    shorter["endings"] = shorter["endings"][:60]
+    path.write_text("\n".join([header, json.dumps(shorter), *others, ""]))
+
+    assert run_jobs([OURS], 1, StateFile(path, SETTINGS))["ours"].endings == whole["ours"].endings
+
+
 def test_more_jobs_may_join_a_file(tmp_path: Path) -> None:
     """Another method under the same settings is added to what is there."""
     path = tmp_path / "state.jsonl"
