@@ -1,33 +1,28 @@
-"""How wrong experiments get if voters collude or vote again, or if what is reported depends on what it is.
+"""How wrong experiments get if voters collude, or if reports are missing in a way that depends on them.
 
-    python -m benchmarks.integrity [--seeds 1000] [--processes N] [--state FILE]
+    python benchmarks/integrity.py [--seeds 200] [--processes N] [--state FILE]
 
 Writes benchmarks/results/integrity.json and .md. The candidate is worse than the incumbent, so that every
 promotion of it is wrong. What is observed of it decides simulated experiments of two policies; the
-sample-ratio check sees as many reports as an experiment takes on average. Wrong promotions where the
-assumptions hold are counted in 10,000 runs by benchmarks/calibration.py --sources.
+sample-ratio check sees as many reports as an experiment takes on average.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from reporting import finished, options_of, plus_minus, save, table
 
-from benchmarks.reporting import finished, options_of, plus_minus, save, table
 from gateway.llm_po.balance import TOLERANCE, Reported, imbalance_line, imbalance_nats, reporting_ratio
 from gateway.llm_po.lab import worlds
 from gateway.llm_po.lab.simulate import Trial
-from gateway.llm_po.lab.worlds import World
 from gateway.simulation.runner import Job
-from tests.simulation.calibration import decided
 
 MARGIN: Final = 0.02
 MOST: Final = 20_000
 PREFERRED: Final = 0.45  # how often honest voters prefer the candidate
-BEHIND: Final = 0.4795  # the same of every candidate where voters vote on several pairs
 MANY_VOTES: Final = 20  # what a colluder gives where nothing caps votes; others give one
 GOOD: Final = (0.70, 0.65)  # share of the incumbent's and of the candidate's answers that users like
 STREAMS: Final = 200
@@ -57,15 +52,11 @@ class Observed:
         case: What happens.
         prefers: How often the candidate is preferred in what is counted.
         ratio: How many times as often its answers are reported.
-        world: What is seen, if that takes more than two policies and votes of their own.
-        promised: The margin and the promise of the experiment.
     """
 
     case: str
     prefers: float
     ratio: float = 1.0
-    world: World | None = None
-    promised: Mapping[str, Any] = field(default_factory=lambda: {"epsilon": MARGIN})
 
 
 def colluding(share: float, votes: int) -> Observed:
@@ -73,19 +64,6 @@ def colluding(share: float, votes: int) -> Observed:
     weight = share * votes / (share * votes + 1 - share)
     how = "one vote each (`voter_cap: 1`)" if votes == 1 else f"{votes} votes each (no cap)"
     return Observed(f"{100 * share:.0f} % collude, {how}", (1 - weight) * PREFERRED + weight)
-
-
-def again(votes: int, cap: int, prefers: float = PREFERRED) -> Observed:
-    """Voters who vote so often, and always alike."""
-    case = f"voters vote {votes} times, always alike; {cap} of each count (`voter_cap: {cap}`)"
-    return Observed(case, prefers, world=decided(1 - prefers, votes, cap))
-
-
-def across(policies: int, sought: str, **promised: Any) -> Observed:
-    """Voters who give as many votes as there are policies, always for or always against the incumbent."""
-    case = f"voters vote on several pairs of {policies} policies, once on each (`voter_cap: 1`); {sought}"
-    world = decided(1 - BEHIND, votes=policies, cap=1, policies=policies)
-    return Observed(case, BEHIND, world=world, promised=promised)
 
 
 def missing(case: str, incumbent: tuple[float, float], candidate: tuple[float, float]) -> Observed:
@@ -101,11 +79,6 @@ def missing(case: str, incumbent: tuple[float, float], candidate: tuple[float, f
 
 CASES: Final = (
     *(colluding(share, votes) for votes in (1, MANY_VOTES) for share in (0.0, 0.02, 0.05, 0.1, 0.2)),
-    *(again(votes, cap) for votes, cap in ((5, 1), (5, 5), (20, 20))),
-    across(3, "winner"),
-    across(5, "winner"),
-    across(3, "no worse than the best", epsilon=MARGIN, promise="no_worse_than_best"),
-    across(3, "no worse than any", epsilon=MARGIN),
     missing("thumbs come alike", (1, 1), (1, 1)),
     missing("bad answers are reported 3 times as often, of both", (1, 3), (1, 3)),
     missing("bad answers are reported 1.5 times as often, of the incumbent only", (1, 1.5), (1, 1)),
@@ -140,8 +113,7 @@ def shown(ratio: float, reports: int, rng: np.random.Generator) -> float:
 def trial(observed: Observed) -> Trial:
     """An experiment in which the candidate, the second policy, is seen to be preferred so often."""
     matrix = [[0.5, 1 - observed.prefers], [observed.prefers, 0.5]]
-    world = observed.world or worlds.named(observed.case, matrix)
-    return Trial(world, max_comparisons=MOST, **observed.promised)
+    return Trial(worlds.named(observed.case, matrix), epsilon=MARGIN, max_comparisons=MOST)
 
 
 def report(rows: list[dict[str, Any]], origin: str) -> str:
@@ -179,7 +151,7 @@ def report(rows: list[dict[str, Any]], origin: str) -> str:
 
 def main() -> None:
     """Run every case and write both files."""
-    options = options_of(__doc__, 1_000).parse_args()
+    options = options_of(__doc__, 200).parse_args()
     rng = np.random.default_rng(1)
     work = [Job(each.case, trial(each), options.seeds, seed=1) for each in CASES]
     summaries = finished(work, options)
@@ -195,12 +167,12 @@ def main() -> None:
                 "ratio": each.ratio,
                 "noticed": noticed(each.ratio, reports, rng),
                 "shown": shown(each.ratio, reports, rng),
-                "wrong": sum(ending.promoted not in (None, 0) for ending in summaries[each.case].endings),
+                "wrong": [ending.promoted for ending in summaries[each.case].endings].count(1),
             }
         )
     save(
         "integrity",
-        f"python -m benchmarks.integrity --seeds {options.seeds}",
+        f"python benchmarks/integrity.py --seeds {options.seeds}",
         rows,
         lambda origin: report(rows, origin),
     )
