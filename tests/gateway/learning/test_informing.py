@@ -17,6 +17,7 @@ from gateway.learning.informing import Informing
 from policy_store.connect import connect
 from policy_store.errors import StoreUnavailableError
 from policy_store.log_records import LoggedPlan, Result
+from policy_store.moves import Move
 from policy_store.names import Names
 from policy_store.report_records import Report
 from policy_store.roles import Role
@@ -25,6 +26,7 @@ from tests.gateway.building import NAME, config_fields, definition, gateway_conf
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.judging.judges import judged_fields
 from tests.gateway.whole import quick_settings, whole_gateway
+from tests.policy_store.building import TERMS
 
 _HELD = Names().experiment(NAME).generation(1, Role.IMPLICIT).held
 _WINDOW = 3600
@@ -190,6 +192,28 @@ async def test_earlier_generation_informs_about_a_changed_policy(
 async def _used_earlier(store: PolicyStore) -> bool:
     plan = (await store.view(NAME)).plan
     return plan is not None and dict(plan.proposal.used) == {"earlier": pytest.approx(0.7)}
+
+
+async def test_what_was_decided_informs_the_next_question(embedded_store: PolicyStore) -> None:
+    """After a verdict no count is evidence any more; the number before may be that of a watch."""
+    before = definition()
+    await embedded_store.register(before.experiment, before.elimination_nano_nats)
+    for number in range(20):
+        said = Report(NAME, 1, f"u{number}", 0, 1, "matched:thumb", "win", 60)
+        await embedded_store.record_preference(said, Result.WIN)
+    fence = await embedded_store.acquire_lease(NAME, "planner", 60)
+    assert fence is not None
+    await embedded_store.decide(NAME, 1, fence, move=Move.PROMOTE, champion=1, certificate={})
+    await embedded_store.begin_watch(NAME, 1, fence, TERMS, 10**9)
+    after = definition(policies=("plain", "warm", "cold"), incumbent="warm", prior={"earlier": True})
+    view = await embedded_store.register(after.experiment, after.elimination_nano_nats)
+    counts = await embedded_store.counts(NAME, view.generation)
+    informing = Informing(embedded_store, Generations(embedded_store, StoreHistory()))
+
+    (found,) = await informing.sources(after, view, {}, counts.inherited_from)
+
+    assert (view.generation, counts.comparisons) == (3, 0)
+    assert (found.name, found.wins) == ("earlier", ((0, 0, 0), (0, 0, 20), (0, 0, 0)))
 
 
 async def test_verdicts_go_on_informing_after_a_change_of_policies(
