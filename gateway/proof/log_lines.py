@@ -145,6 +145,8 @@ def record_from(fields: dict[str, Any]) -> LogRecord:
         case "event":
             return LoggedEvent(**values)
         case "inherited":
+            if not all(isinstance(values[name], int) for name in ("generation", "after", "comparisons")):
+                raise ValueError("what was inherited has other numbers than integers")
             return Inherited(**values)
         case other:
             raise ValueError(f"unknown type {other!r}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -135,22 +135,28 @@ class _Reader:
 
     def check_beginnings(self) -> None:
         """Refuse logs whose beginning is elsewhere. Raises UnreadableLogError."""
-        logs = [(f"generation {number}", records) for number, _, records in self.sections]
-        logs += [(f"watch {watch.run}", records) for watch, records in self.watches]
-        logs += [
-            (f"what informed generation {number} as {role}", records)
-            for role, informing in self.informing.items()
-            for number, _, records in informing
-        ]
-        for which, records in logs:
+        logs = [(f"generation {number}", records, 0) for number, _, records in self.sections]
+        logs += [(f"watch {watch.run}", records, 0) for watch, records in self.watches]
+        logs += list(self._informing_logs())
+        for which, records, until in logs:
             numbers = (each.number for each in records if isinstance(each, Comparison))
-            inherited = records[0].comparisons if records and isinstance(records[0], Inherited) else 0
-            first = next(numbers, inherited + 1)
+            began = _beginning(records)
+            inherited = 0 if began is None else began.comparisons
+            first = next(numbers, max(inherited, until) + 1)
             if first > inherited + 1:
                 raise UnreadableLogError(
                     f"Comparisons {inherited + 1} to {first - 1} of {which} are missing. The store no longer "
                     "has them: they are in an archive, which --archive names."
                 )
+
+    def _informing_logs(self) -> Iterator[tuple[str, list[LogRecord], int]]:
+        """What each is, its records, and up to which comparison it has to go at least."""
+        for role, logs in self.informing.items():
+            until = 0
+            for number, _, records in logs:
+                yield f"what informed generation {number} as {role}", records, until
+                began = _beginning(records)
+                until = 0 if began is None else began.after
 
     def read(self) -> RecordedExperiment:
         """The experiment in the lines taken so far."""
@@ -163,6 +169,12 @@ class _Reader:
         return RecordedExperiment(
             **self.header, generations=generations, watches=watches, informing=informing
         )
+
+
+def _beginning(records: Sequence[LogRecord]) -> Inherited | None:
+    """What a log begins with, if it went on from another one."""
+    first = records[0] if records else None
+    return first if isinstance(first, Inherited) else None
 
 
 def _experiment_in(line: dict[str, Any]) -> Experiment:

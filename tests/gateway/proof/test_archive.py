@@ -27,6 +27,7 @@ from policy_store.connect import connect
 from policy_store.errors import StoreRefusedError, StoreUnavailableError
 from policy_store.log_records import LoggedPlan, Result
 from policy_store.report_records import Report
+from policy_store.roles import Role
 from policy_store.store import PolicyStore
 from tests.gateway.building import NAME
 from tests.policy_store.building import logged_comparisons, planned, prefer, started
@@ -83,6 +84,31 @@ async def test_a_decision_is_verified_from_archive_and_log_on_another_machine(
     backup = str(tmp_path / "backup")
     assert await run("backup", backup, "--redis-url", embedded_url) == 0
     assert await run("verify", NAME, "--log", backup, "--archive", str(tmp_path / "copy")) == 0
+
+
+async def test_what_went_on_informing_is_verified_from_archive_and_log(
+    decide: Callable[..., Any],
+    embedded_store: PolicyStore,
+    embedded_url: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Verdicts of an earlier generation that were all removed are asked for, and found in the archive."""
+    await decide(policies=("a", "b", "c"), most=12)
+    for number in range(6):
+        said = Report(NAME, 1, f"judged{number}", 0, 2, "judge", "win", 60, informs=Role.JUDGE)
+        await embedded_store.record_preference(said, Result.WIN)
+    await decide(policies=("a", "c"), incumbent="a", first_unit=3_000)
+    archive = tmp_path / "archive"
+    assert await run("archive", str(archive), "--redis-url", embedded_url) == 0
+    store = ArchiveStore(embedded_store._redis, timeout_seconds=5)
+    assert await store.trim(NAME, "1:judge", 0) == 6
+    capsys.readouterr()
+
+    assert await run("verify", NAME, "--redis-url", embedded_url) == 2
+    assert "Comparisons 1 to 6 of what informed generation 1 as judge" in capsys.readouterr().err
+    assert await run("verify", NAME, "--redis-url", embedded_url, "--archive", str(archive)) == 0
+    assert capsys.readouterr().out.startswith("confirmed")
 
 
 async def test_a_decision_after_comparisons_were_removed_claims_nothing_of_all_votes(

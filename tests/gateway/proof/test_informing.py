@@ -190,6 +190,17 @@ async def test_tampering_with_what_went_on_informing_is_found(
     assert not _checked([*evidence, *judge]).is_confirmed
 
 
+@pytest.mark.parametrize("field", ["generation", "after", "comparisons"])
+async def test_beginning_in_another_form_is_named_by_its_line(
+    embedded_store: PolicyStore, field: str
+) -> None:
+    """A record that cannot be read is a fault of the input, and not of the verifier."""
+    rows = await _changed_twice(embedded_store)
+    next(row for row in rows if row["type"] == "inherited")[field] = "many"
+    with pytest.raises(UnreadableLogError, match=r"Line \d+ does not belong"):
+        _checked(rows)
+
+
 async def test_beginning_that_only_an_archive_has_is_asked_for(embedded_store: PolicyStore) -> None:
     """As for evidence: what the store removed is in the archive."""
     rows = await _changed_twice(embedded_store)
