@@ -13,50 +13,19 @@ from contextlib import suppress
 from typing import Any, ClassVar, Final, Literal, NamedTuple
 
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.client import Pipeline as DriversPipeline
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.connection import Connection, SSLConnection
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
 from redis.commands import AsyncCoreCommands
-from redis.connection import HiredisRespSerializer
 from redis.crc import key_slot
 from redis.exceptions import RedisError, SlotNotCoveredError
 
+from policy_store.connections import Pipeline, Pool, packing
 from policy_store.names import Names
 
 _READING_SCRIPTS: Final = {"EVALSHA_RO": "EVALSHA", "EVAL_RO": "EVAL"}
 _MOST_TAGS: Final = 100_000
-
-
-class _Packing:
-    """Packs commands in C. The driver's asynchronous connections pack every argument in Python."""
-
-    _packer: ClassVar = HiredisRespSerializer()
-
-    def pack_command(self, *args: Any) -> list[bytes]:
-        """A command in the server's protocol."""
-        packed: list[bytes] = self._packer.pack(*args)
-        return packed
-
-
-def packing(kind: type[Any]) -> type[Any]:
-    """The driver's kind of connection, as one that packs commands in C."""
-    return type(f"Packing{kind.__name__}", (_Packing, kind), {})
-
-
-class Pool(BlockingConnectionPool):
-    """A pool from which calls can take connections while idle ones are being closed."""
-
-    async def disconnect(self, inuse_connections: bool = True) -> None:
-        """Close connections; idle ones at once.
-
-        The driver waits until each is closed. A call that takes one in the meantime fails although the
-        server would have answered.
-        """
-        if inuse_connections:
-            await super().disconnect()
-            return
-        for connection in tuple(self._available_connections):
-            await connection.disconnect(nowait=True)
 
 
 class SingleClient(Redis):
@@ -76,6 +45,12 @@ class SingleClient(Redis):
         super().__init__(connection_pool=pool)
         self.auto_close_connection_pool = True
         self.names = names
+
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> DriversPipeline:
+        """Commands that are sent at once, in a transaction or one by one."""
+        if transaction:
+            return super().pipeline(transaction, shard_hint)
+        return Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
 
     def suspect(self) -> None:
         """Do nothing after a fault, because the next call connects by the address anyway."""

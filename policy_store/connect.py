@@ -10,7 +10,6 @@ from redis.backoff import NoBackoff
 from policy_store.address import Address, read_address
 from policy_store.clients import (
     ClusterClient,
-    Pool,
     SecureSentinelConnection,
     SentinelClient,
     SentinelConnection,
@@ -19,6 +18,7 @@ from policy_store.clients import (
     ServerClient,
     SingleClient,
 )
+from policy_store.connections import Pool
 from policy_store.embedded import EmbeddedValkey
 from policy_store.names import Names
 

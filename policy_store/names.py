@@ -62,7 +62,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from hashlib import sha256
 from typing import Final
 from urllib.parse import quote
@@ -148,7 +148,7 @@ class Names:
 
     def experiment(self, name: str) -> ExperimentKeys:
         """The keys of one experiment."""
-        return ExperimentKeys(root=self.root, name=name)
+        return _experiment_keys(self.root, name)
 
     def split(self, key: str) -> tuple[str, str]:
         """The hash tag of a key and what follows it; a key without one has an empty tag."""
@@ -189,34 +189,34 @@ class WebhookKeys:
         return f"{self.prefix}:control", self.due, self.messages, self.dead
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True)
 class ExperimentKeys:
     """Keys of one experiment. Names are percent-encoded: a brace in one would end the hash tag early."""
 
     root: str
     name: str
 
-    @property
+    @cached_property
     def prefix(self) -> str:
         """The beginning of every key of the experiment, hash tag included."""
         return f"{self.root}{{{self.tag}}}"
 
-    @property
+    @cached_property
     def tag(self) -> str:
         """The hash tag of every key of the experiment."""
-        return _quoted(self.name)
+        return quote(self.name, safe="")
 
-    @property
+    @cached_property
     def control(self) -> str:
         """Hash with the current generation, revision and fence, and each generation's state."""
         return f"{self.prefix}:control"
 
-    @property
+    @cached_property
     def lease(self) -> str:
         """The replica that plans now; expires."""
         return f"{self.prefix}:lease"
 
-    @property
+    @cached_property
     def events(self) -> str:
         """Stream of events over all generations."""
         return f"{self.prefix}:events"
@@ -233,26 +233,26 @@ class ExperimentKeys:
         found = _EVENT_ID.fullmatch(event_id)
         return found[2] if found and found[1] == self._events_digest else None
 
-    @property
+    @cached_property
     def _events_digest(self) -> str:
         return sha256(self.events.encode()).hexdigest()[:12]
 
-    @property
+    @cached_property
     def usage(self) -> str:
         """Hash of measured answers and tokens, by a policy's fingerprint."""
         return f"{self.prefix}:usage"
 
-    @property
+    @cached_property
     def judging(self) -> str:
         """Hash of what a judge has spent today, and of what it said by generation."""
         return f"{self.prefix}:judging"
 
-    @property
+    @cached_property
     def contents(self) -> str:
         """Hash of the contents of policies, by fingerprint."""
         return f"{self.prefix}:contents"
 
-    @property
+    @cached_property
     def archived(self) -> str:
         """Hash of how far each log is archived."""
         return f"{self.prefix}:archived"
@@ -287,57 +287,56 @@ class ExperimentKeys:
 
     def generation(self, number: int, informs: Role | None = None) -> GenerationKeys:
         """Keys of one generation; with a role those of what only informs it in that role."""
-        apart = "" if informs is None else f":{informs}"
-        return GenerationKeys(f"{self.prefix}:{number}{apart}")
+        return _generation_keys(self.prefix, number, informs)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class GenerationKeys:
     """Keys of one generation of an experiment."""
 
     prefix: str
 
-    @property
+    @cached_property
     def counts(self) -> str:
         """Hash of wins, ties, evidence, row totals and eliminations."""
         return f"{self.prefix}:counts"
 
-    @property
+    @cached_property
     def forecasts(self) -> str:
         """Hash of the current plan's forecasts."""
         return f"{self.prefix}:forecasts"
 
-    @property
+    @cached_property
     def log(self) -> str:
         """Stream of comparisons, plans and events."""
         return f"{self.prefix}:log"
 
-    @property
+    @cached_property
     def look(self) -> str:
         """The secret of the last look, which nothing reads before the end of the budget."""
         return f"{self.prefix}:look"
 
-    @property
+    @cached_property
     def votes(self) -> str:
         """Hash of the number of votes that each voter and API key gave on each pair."""
         return f"{self.prefix}:votes"
 
-    @property
+    @cached_property
     def waiting(self) -> str:
         """Hash of the number of waiting outcomes, by pair and side."""
         return f"{self.prefix}:waiting"
 
-    @property
+    @cached_property
     def held(self) -> str:
         """Sorted set of reports that do not count yet, by the time at which they count."""
         return f"{self.prefix}:held"
 
-    @property
+    @cached_property
     def replaceable(self) -> str:
         """Hash of the members of `held` that another of their unit may replace, by unit."""
         return f"{self.prefix}:replaceable"
 
-    @property
+    @cached_property
     def guards(self) -> str:
         """Hash of the pairs of numbers that guardrails compare."""
         return f"{self.prefix}:guards"
@@ -354,12 +353,12 @@ class GenerationKeys:
         """What was found of an answer, and how a user rated it."""
         return f"{self.prefix}:noticed:{digest}"
 
-    @property
+    @cached_property
     def rated(self) -> str:
         """Sorted set of rated answers, by when it is known what is found of them."""
         return f"{self.prefix}:rated"
 
-    @property
+    @cached_property
     def ratings(self) -> str:
         """Hash of the numbers of ratings, by what was found of the answers."""
         return f"{self.prefix}:ratings"
@@ -381,6 +380,15 @@ class GenerationKeys:
         return f"{self.prefix}:sticky:{unit}"
 
 
+# Each report asks for the same keys again.
+
+
 @lru_cache(maxsize=10_000)
-def _quoted(name: str) -> str:
-    return quote(name, safe="")
+def _experiment_keys(root: str, name: str) -> ExperimentKeys:
+    return ExperimentKeys(root, name)
+
+
+@lru_cache(maxsize=10_000)
+def _generation_keys(experiment: str, number: int, informs: Role | None) -> GenerationKeys:
+    apart = "" if informs is None else f":{informs}"
+    return GenerationKeys(f"{experiment}:{number}{apart}")

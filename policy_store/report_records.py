@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from policy_store.log_records import Comparison
 from policy_store.roles import Role
@@ -35,8 +36,7 @@ class MissingVerdict(StrEnum):
     TIE = "tie"  # as good as anything
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """A unit's report about a pair of policies, without the outcome itself.
 
     Attributes:
@@ -68,9 +68,6 @@ class Report:
             saw one answer only.
         served: Digests of the builds of their models that served the policies, as `Comparison.served` has
             them; of an outcome, the one that served its own policy. Empty if none is known.
-
-    Raises:
-        ValueError: The policies are not a pair with the lower index first.
     """
 
     experiment: str
@@ -94,13 +91,6 @@ class Report:
     given_at: int = 0
     position: int | None = None
     served: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.first < self.second:
-            raise ValueError(
-                f"A pair is two different policies with the lower index first, not {self.first}, "
-                f"{self.second}."
-            )
 
 
 @dataclass(frozen=True, slots=True)

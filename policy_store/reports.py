@@ -44,7 +44,7 @@ class ReportStore(StorePart):
             ExperimentFinishedError: The generation is decided, and the unit is new.
             OverCapError: The voter or the key has given all votes allowed; nothing was changed.
             AfterHoldError: The unit's hold is over; nothing was changed.
-            ValueError: The policies are not a pair of the experiment.
+            ValueError: The policies are not a pair of the experiment, with the lower index first.
         """
         said = (*_counting_arguments(report), result.value)
         if report.due_at is not None:
@@ -133,6 +133,11 @@ def _counting_keys(keys: ExperimentKeys, report: Report) -> tuple[str, ...]:
 
 
 def _counting_arguments(report: Report) -> tuple[str | int, ...]:
+    if not 0 <= report.first < report.second:
+        raise ValueError(
+            f"A pair is two different policies with the lower index first, not {report.first}, "
+            f"{report.second}."
+        )
     return (
         report.generation,
         report.fingerprint,

@@ -171,8 +171,8 @@ class ReportRecorder:
             standing=Precedence.FIRST,
         )
         voter = report.voter if report.voter_cap else ""
-        said = replace(report, voter=voter, key="", key_share=1.0, due_at=None, drawn="", informs=informs)
-        said = replace(said, position=None, served=assignment.builds)  # the judge sees both, in both orders
+        said = report._replace(voter=voter, key="", key_share=1.0, due_at=None, drawn="", informs=informs)
+        said = said._replace(position=None, served=assignment.builds)  # the judge sees both, in both orders
         recorded = await self._store.record_preference(said, result)
         return recorded if informs is None else replace(recorded, comparison=None)
 
@@ -391,4 +391,4 @@ def _in_its_role(report: Report, signal: str, assignment: Assignment, experiment
     if role is None:
         return report
     due_at = experiment.informs_at(assignment.assigned_at, assignment.expires_at)
-    return replace(report, informs=role, due_at=due_at)
+    return report._replace(informs=role, due_at=due_at)

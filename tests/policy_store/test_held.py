@@ -248,7 +248,7 @@ async def _prefer(
     voter_cap: int = 0,
 ) -> Recorded:
     said = Report(NAME, 1, unit, 0, 1, source, result.value, KEEP_SECONDS, voter=voter, voter_cap=voter_cap)
-    return await store.record_preference(replace(said, due_at=due_at), result)
+    return await store.record_preference(said._replace(due_at=due_at), result)
 
 
 async def _now(store: PolicyStore) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +138,7 @@ async def test_each_report_of_a_trip_is_answered_for_itself(store: PolicyStore) 
         (report("u1", fingerprint="b"), Result.LOSS),
         (report("u2", **capped), Result.LOSS),
         (report("u3", **capped), Result.LOSS),
-        (replace(report("u4"), experiment="none"), Result.WIN),
+        (report("u4")._replace(experiment="none"), Result.WIN),
         (report("u5"), Result.TIE),
     ]
     found = await asyncio.gather(

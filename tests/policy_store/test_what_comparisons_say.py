@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -162,7 +161,7 @@ async def test_what_only_informs_changes_no_build(store: PolicyStore) -> None:
     await planned(store)
     said = Report(NAME, 1, "u", 0, 1, "judge", "win", KEEP_SECONDS, served=("a", "b"), informs=Role.JUDGE)
     for number in range(3):
-        await store.record_preference(replace(said, unit=f"u{number}"), Result.WIN)
+        await store.record_preference(said._replace(unit=f"u{number}"), Result.WIN)
 
     records, _ = await store.log(NAME, 1, informs=Role.JUDGE)
     assert {each.served for each in records if isinstance(each, Comparison)} == {("a", "b")}

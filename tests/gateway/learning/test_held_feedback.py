@@ -154,7 +154,7 @@ async def test_planner_counts_all_that_is_due_in_order_before_it_plans(embedded_
     seconds, _ = await embedded_store._redis.time()
     for number in range(250):
         report = Report(NAME, 1, f"u{number}", 0, 1, "side_by_side", "x", _HOUR, voter="ann", voter_cap=248)
-        await embedded_store.record_preference(replace(report, due_at=seconds + _HOUR + number), Result.WIN)
+        await embedded_store.record_preference(report._replace(due_at=seconds + _HOUR + number), Result.WIN)
     planner = bench.planner()
     await planner.plan_all()
     await end_holds(embedded_store)

@@ -1,0 +1,98 @@
+"""The driver's connections, their pool, and pipelines, without what the store does not need of them.
+
+The driver also measures each use of a connection, renews credentials, repeats calls, and serves
+transactions. All of that takes longer than sending a command and reading its reply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hiredis import pack_command
+from redis.asyncio import BlockingConnectionPool
+from redis.asyncio.client import Pipeline as DriversPipeline
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ResponseError
+
+
+class _Packing:
+    """Packs commands in C. The driver's asynchronous connections pack every argument in Python."""
+
+    def pack_command(self, name: str, *args: Any) -> list[bytes]:
+        """A command in the server's protocol. Its name may have several words, such as `SCRIPT FLUSH`."""
+        return [pack_command((*name.split(), *args))]
+
+
+def packing(kind: type[Any]) -> type[Any]:
+    """The driver's kind of connection, as one that packs commands in C."""
+    return type(f"Packing{kind.__name__}", (_Packing, kind), {})
+
+
+class Pool(BlockingConnectionPool):
+    """A pool from which calls can take connections while idle ones are being closed."""
+
+    async def get_connection(
+        self,
+        command_name: str | None = None,  # noqa: ARG002 - the driver's signature, whose arguments mean nothing
+        *keys: Any,  # noqa: ARG002
+        **options: Any,  # noqa: ARG002
+    ) -> Any:
+        """A connection that is open. Only a call that has to wait for one waits in the driver's way."""
+        if not self.can_get_connection():
+            return await super().get_connection()  # type: ignore[no-untyped-call]
+        connection: Any = self.get_available_connection()  # type: ignore[no-untyped-call]
+        try:
+            await self.ensure_connection(connection)
+        except BaseException:
+            await self.release(connection)
+            raise
+        return connection
+
+    async def release(self, connection: AbstractConnection) -> None:
+        """Give a connection back, and wake the call that has waited longest for one."""
+        self._in_use_connections.remove(connection)
+        self._available_connections.append(connection)
+        async with self._condition:
+            self._condition.notify()
+
+    async def disconnect(self, inuse_connections: bool = True) -> None:
+        """Close connections; idle ones at once.
+
+        The driver waits until each is closed. A call that takes one in the meantime fails although the
+        server would have answered.
+        """
+        if inuse_connections:
+            await super().disconnect()
+            return
+        for connection in tuple(self._available_connections):
+            await connection.disconnect(nowait=True)
+
+
+class Pipeline(DriversPipeline):
+    """Commands that are sent at once."""
+
+    async def execute(self, raise_on_error: bool = True) -> list[Any]:
+        """The reply to each command, or the server's error, unless the first one is to be raised.
+
+        A connection on which sending or reading fails, or is cancelled, is closed by the driver, so no later
+        call reads a reply that was meant for this one.
+        """
+        commands, self.command_stack = self.command_stack, []
+        connection = await self.connection_pool.get_connection()
+        try:
+            await connection.send_packed_command(connection.pack_commands([words for words, _ in commands]))
+            replies = [await self._reply(connection, words[0], options) for words, options in commands]
+        finally:
+            await self.connection_pool.release(connection)
+        if raise_on_error:
+            self.raise_first_error(commands, replies)
+        return replies
+
+    async def _reply(self, connection: Any, name: str | bytes, options: Mapping[str, Any]) -> Any:
+        try:
+            if options or name in self.response_callbacks:
+                return await self.parse_response(connection, name, **options)
+            return await connection.read_response()
+        except ResponseError as error:
+            return error
