@@ -91,14 +91,14 @@ def bodies(count: int, size: int, rng: random.Random) -> list[bytes]:
     return [json.dumps({"reports": said[at : at + size]}).encode() for at in range(0, count, size)]
 
 
-async def report_all(port: int, requests: list[bytes]) -> list[Any]:
-    """Send all of them over a few connections; the replies."""
+async def report_all(port: int, requests: list[bytes], headers: str = "") -> list[Any]:
+    """Send all of them over a few connections, with further header lines; the replies."""
     waiting, replies = iter(requests), list[Any]()
 
     async def work() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for body in waiting:
-            head = f"{HEAD}content-length: {len(body)}\r\n\r\n"
+            head = f"{HEAD}{headers}content-length: {len(body)}\r\n\r\n"
             writer.write(head.encode() + body)
             answer = (await reader.readuntil(b"\r\n\r\n")).lower()
             length = int(answer.partition(b"content-length:")[2].partition(b"\r\n")[0])

@@ -9,8 +9,9 @@ snapshots; what it needs in the time of the requests is subtracted. That differs
 the more requests, the smaller the differences that can be told from chance: the range shows it.
 
 Left out are the kernel's work (sockets: about a third of a request's CPU time), the processes of the planner
-and of the store, and what cannot be seen in a count, such as misses of caches. Requests come one after the
-other, so the steps of several are never served in one turn of the loop. `gateway_cost` measures all of that.
+and of the store, and what cannot be seen in a count, such as misses of caches. Requests for models come one
+after the other, so the steps of several are never served in one turn of the loop; reports come over 32
+connections. `gateway_cost` and `feedback` measure all of that.
 
 Needs the program `valgrind`. Writes benchmarks/results/instructions.md.
 """
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
 import re
 import shlex
 import statistics
@@ -26,14 +28,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import uvloop
 
 from benchmarks.cost_report import GATEWAY, KINDS, PLAIN, heading
+from benchmarks.feedback import SEALED_WITH, bodies, check, report_all
 from benchmarks.gateway_cost import (
     ADMIN_KEY,
     AUTHORIZATION,
@@ -43,7 +47,7 @@ from benchmarks.gateway_cost import (
     has_plan,
     is_answering,
 )
-from benchmarks.load import load
+from benchmarks.load import Request, load
 from benchmarks.pages import save_page
 from benchmarks.processes import ROOT, running
 from benchmarks.spreads import spread
@@ -52,6 +56,7 @@ from tests.servers import free_port, wait_until
 
 RESULTS: Final = Path(__file__).parent / "results" / "instructions.md"
 MODELS: Final = {PLAIN: "small", GATEWAY: "support"}
+REPORTS: Final = "feedback", "one a request"
 WARM_UP: Final = 40
 PATIENCE_SECONDS: Final = 600.0
 # A server under Valgrind is slower by a factor of fifty, so what happens by the clock happens less often.
@@ -62,11 +67,14 @@ SLOW: Final = {
     "LLMPO_REFRESH_SECONDS": "5",
     "LLMPO_PLAN_INTERVAL_SECONDS": "5",
     "LLMPO_LEASE_SECONDS": "600",
+    "LLMPO_TOKEN_SECRET": SEALED_WITH,
 }
 _TOTALS: Final = re.compile(r"^totals: (\d+)$", re.MULTILINE)
 
 # Thousands of instructions a request, by model and kind, one figure for each round.
 Counts = dict[tuple[str, str], list[float]]
+Work = Callable[[int], Coroutine[Any, Any, object]]
+"""Has so many requests answered."""
 
 
 class Counter:
@@ -117,25 +125,42 @@ def counted(root: Path, provider: int) -> Iterator[tuple[int, Counter]]:
             yield port, Counter(pid, folder)
 
 
+def works(port: int) -> Iterator[tuple[tuple[str, str], Work]]:
+    """What the gateway is asked, by its row of the table."""
+    for name, model in MODELS.items():
+        contestant = Contestant(name, 0, port, model, AUTHORIZATION)
+        for kind in KINDS:
+            yield (name, kind), partial(_ask, contestant.request(kind))
+    yield REPORTS, partial(_report, port, random.Random(1))
+
+
+async def _ask(request: Request, count: int) -> None:
+    await load(request, connections=1, requests=count)
+
+
+async def _report(port: int, rng: random.Random, count: int) -> None:
+    headers = "".join(f"{name}: {value}\r\n" for name, value in AUTHORIZATION)
+    check(await report_all(port, bodies(count, 1, rng), headers), count)
+
+
 def measure(root: Path, provider: int, requests: int, rounds: int) -> Counts:
     """What requests cost in a checkout."""
     counts: Counts = {}
     with counted(root, provider) as (port, counter):
         counter.begin()
+        asked = dict(works(port))
         for number in range(rounds + 1):  # the first one only warms up
-            for name, model in MODELS.items():
-                for kind in KINDS:
-                    request = Contestant(name, 0, port, model, AUTHORIZATION).request(kind)
-                    count = requests if number else WARM_UP
-                    counter.since()
-                    begun = time.perf_counter()
-                    uvloop.run(load(request, connections=1, requests=count))
-                    seconds, busy = time.perf_counter() - begun, counter.since()
-                    if number:
-                        time.sleep(seconds)
-                        each = (busy - counter.since()) / count / 1000
-                        counts.setdefault((name, kind), []).append(each)
-                        print(f"{name}, {kind}: {each:.0f}", flush=True)
+            for row, work in asked.items():
+                count = requests if number else WARM_UP
+                counter.since()
+                begun = time.perf_counter()
+                uvloop.run(work(count))
+                seconds, busy = time.perf_counter() - begun, counter.since()
+                if number:
+                    time.sleep(seconds)
+                    each = (busy - counter.since()) / count / 1000
+                    counts.setdefault(row, []).append(each)
+                    print(f"{', '.join(row)}: {each:.0f}", flush=True)
     return counts
 
 
