@@ -50,7 +50,7 @@ class GatewayApp(FastAPI):
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return
-        if scope["path"] not in self.model_endpoints:
+        if scope["path"] not in self.model_endpoints and scope["path"] not in self.direct_routes:
             scope = {**scope, "path": written_in_full(scope["path"])}
         refusal, endpoint = self._refusal(scope), self._endpoint(scope)
         if endpoint is not None and refusal is None and not self._origins.concern(scope):

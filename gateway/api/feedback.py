@@ -151,7 +151,7 @@ class FeedbackDesk:
 
     async def take(
         self, caller: Caller, fields: Any, shape: type[Peer] | None, idempotency_key: str | None = None
-    ) -> dict[str, Any]:
+    ) -> Mapping[str, Any]:
         """Have one report counted, and say what became of it as its sender expects.
 
         Args:
@@ -177,10 +177,10 @@ class FeedbackDesk:
             feedback = replace(feedback, idempotency_key=idempotency_key)
         return _Sent(await self._service.opened(feedback, caller.key, is_admin=caller.is_admin), peer)
 
-    async def _counted(self, sent: _Sent) -> dict[str, Any]:
+    async def _counted(self, sent: _Sent) -> Mapping[str, Any]:
         """What became of a report, as its sender expects."""
         answer = answer_of(await self._service.count(sent.report))
-        return answer.model_dump(exclude_none=True) if sent.peer is None else sent.peer.reply(answer)
+        return answer.content if sent.peer is None else sent.peer.reply(answer)
 
     def several(self, fields: Mapping[str, Any], name: str) -> list[Any]:
         """The reports of a batch, in the field of this name. Raises InvalidFeedbackError."""
@@ -192,14 +192,14 @@ class FeedbackDesk:
 
     async def take_all(
         self, request: Request, caller: Caller, reports: list[Any], shape: type[Peer] | None = None
-    ) -> list[dict[str, Any]]:
+    ) -> list[Mapping[str, Any]]:
         """Have several reports counted; each counts as a request under the key's limits.
 
         They are counted together, those about one unit one after the other. What concerns all that follow is
         raised: the store is away, or the key's requests are used up. The whole batch may be sent again then,
         because what was counted is not counted again.
         """
-        results: dict[int, dict[str, Any]] = {}
+        results: dict[int, Mapping[str, Any]] = {}
         sent: dict[int, _Sent] = {}
         try:
             for number, report in enumerate(reports):
@@ -215,9 +215,9 @@ class FeedbackDesk:
         results |= await self._all_counted(sent)
         return [results[number] for number in range(len(reports))]
 
-    async def _all_counted(self, sent: Mapping[int, _Sent]) -> dict[int, dict[str, Any]]:
+    async def _all_counted(self, sent: Mapping[int, _Sent]) -> dict[int, Mapping[str, Any]]:
         """What became of each report. Raises what concerns not only one of them."""
-        found: dict[int, dict[str, Any]] = {}
+        found: dict[int, Mapping[str, Any]] = {}
         for numbers in _rounds(sent):
             became = await asyncio.gather(
                 *(self._counted(sent[number]) for number in numbers), return_exceptions=True
@@ -304,7 +304,10 @@ async def _ingested(
 
 
 def _idempotency_key(request: Request) -> str | None:
-    return request.headers.get("idempotency-key")
+    for name, value in request.scope["headers"]:
+        if name == b"idempotency-key":
+            return str(value, "latin-1")
+    return None
 
 
 def _json(content: object, status: int = 200) -> Response:

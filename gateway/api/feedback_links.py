@@ -114,7 +114,7 @@ def feedback_link_routes(desk: FeedbackDesk, links: FeedbackLinks, clock: Callab
             return _refused(request, error)
         if _wants_page(request):
             return _page("Thank you", f"<p>{escape(answer.detail)}</p>")
-        return Response(orjson.dumps(answer.model_dump(exclude_none=True)), media_type="application/json")
+        return Response(orjson.dumps(answer.content), media_type="application/json")
 
     async def _followed(request: Request) -> Feedback:
         with desk.refusals_told():

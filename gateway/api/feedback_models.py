@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from difflib import get_close_matches
+from functools import cached_property, lru_cache
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
@@ -132,6 +133,8 @@ def invalid(message: str, *, param: str | None = None) -> InvalidFeedbackError:
 class FeedbackAnswer(BaseModel):
     """The answer to a report."""
 
+    model_config = ConfigDict(frozen=True)
+
     status: Receipt | WaitingPlace | Literal["not_counted"]
     reason: NotCounted | None = Field(
         default=None, description="Why a correct report is not counted; only with `not_counted`."
@@ -139,7 +142,13 @@ class FeedbackAnswer(BaseModel):
     experiment: str
     detail: str
 
+    @cached_property
+    def content(self) -> Mapping[str, Any]:
+        """The answer as JSON has it."""
+        return self.model_dump(exclude_none=True)
 
+
+@lru_cache(maxsize=1024)  # there are few different answers for each experiment
 def answer_of(outcome: Acknowledgement) -> FeedbackAnswer:
     """The answer for the caller."""
     became, experiment, detail = outcome.became, outcome.experiment, outcome.detail

@@ -192,7 +192,7 @@ def peer_of(fields: Any) -> type[Peer] | None:
 
 
 def _beside(answer: FeedbackAnswer) -> Content:
-    return {"llmpo": answer.model_dump(exclude_none=True)}
+    return {"llmpo": answer.content}
 
 
 def _feedback_id(*named: str) -> str:

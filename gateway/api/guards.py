@@ -42,7 +42,7 @@ class Guards:
     ) -> Caller:
         """The caller, who has a key wherever one is needed; `key_in` finds it in the headers."""
         caller = self.authenticator.authenticate(
-            key_in(dict(request.headers.raw)), caller_address(request.scope)
+            key_in(dict(request.scope["headers"])), caller_address(request.scope)
         )
         account_of(request.scope).key = caller.name
         return caller
@@ -84,4 +84,4 @@ class Guards:
     async def control_body(self, request: Request) -> dict[str, Any]:
         """The fields of a request to the gateway itself."""
         with self.bodies.place() as place:
-            return await read_control(request.receive, request.headers.raw, place)
+            return await read_control(request.receive, request.scope["headers"], place)

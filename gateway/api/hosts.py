@@ -41,32 +41,39 @@ class LoopbackHosts:
             ForeignHostError: Saying how to allow it.
         """
         for name, value in headers if self._is_open() else ():
-            named = value.decode("latin-1")
-            if name == b"host" and not self._is_ours(named):
+            if name == b"host" and not self._is_ours(value.decode("latin-1")):
                 raise ForeignHostError(
                     "This gateway asks for no keys, so it accepts only host names of this machine. "
                     "Configure keys, or add the name to LLMPO_ALLOWED_HOSTS.",
                     code="host_not_allowed",
                 )
-            is_page_known = name != b"origin" or named in self._origins()
-            if not is_page_known and not self._is_ours(named.partition("://")[2]):
+            if name == b"origin" and not self._is_known(value.decode("latin-1")):
                 raise ForeignHostError(
                     "This gateway asks for no keys, so it accepts only web pages of this machine. "
                     "Configure keys, or declare the page's origin in `cors_origins`.",
                     code="origin_not_allowed",
                 )
 
+    def _is_known(self, origin: str) -> bool:
+        """Whether a page's origin is declared, or of a host of ours."""
+        return origin in self._origins() or self._is_ours(origin.partition("://")[2])
+
     def _is_ours(self, host: str) -> bool:
         """Whether a host, with a port or without, is one of ours; a text that is no host is not."""
-        name = host.lower()
-        before_port, colon, port = name.rpartition(":")
-        if colon and not name.endswith("]"):
-            name = before_port if port.isdecimal() and port.isascii() else ""
-        if name.startswith("[") and name.endswith("]"):
-            name = name[1:-1]  # an IPv6 address
-        elif ":" in name:
-            name = ""
+        name = _without_port(host)
         return name in self._others or is_loopback(name)
+
+
+@lru_cache(maxsize=256)
+def _without_port(host: str) -> str:
+    """The name or address of a host in small letters; empty for a text that is no host."""
+    name = host.lower()
+    before_port, colon, port = name.rpartition(":")
+    if colon and not name.endswith("]"):
+        name = before_port if port.isdecimal() and port.isascii() else ""
+    if name.startswith("[") and name.endswith("]"):
+        return name[1:-1]  # an IPv6 address
+    return "" if ":" in name else name
 
 
 @lru_cache(maxsize=256)

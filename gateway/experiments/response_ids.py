@@ -15,9 +15,8 @@ from __future__ import annotations
 import os
 import re
 import struct
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
-from binascii import b2a_base64
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import IntEnum
@@ -71,6 +70,7 @@ _PLAN_BITS: Final = 30
 _MOST_PLAN: Final = (1 << _PLAN_BITS) - 1
 _MOST_COIN: Final = 0b11
 _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
+_STANDARD: Final = bytes.maketrans(b"-_", b"+/")
 
 
 class Assignment(NamedTuple):
@@ -278,8 +278,7 @@ class ResponseIds:
     def _seal(self, payload: bytes) -> str:
         nonce = os.urandom(_NONCE_BYTES)
         sealed = self._ciphers()[0].encrypt(nonce, payload, _ASSOCIATED_DATA)
-        text = b2a_base64(_VERSION + nonce + sealed, newline=False)
-        return text.translate(_URL_SAFE).rstrip(b"=").decode()
+        return _encoded(_VERSION + nonce + sealed).decode()
 
     def _decrypt(self, token: bytes) -> bytes:
         nonce, sealed = token[1 : 1 + _NONCE_BYTES], token[1 + _NONCE_BYTES :]
@@ -348,22 +347,34 @@ def _unknown_experiment() -> InvalidFeedbackError:
 
 def _decode(response_id: str) -> bytes:
     """The bytes of a response id, checked for form only."""
-    prefix = next((prefix for prefix in _PREFIXES if response_id.startswith(prefix)), None)
-    if prefix is None and (of_request := _REQUEST_ID.match(response_id)):
-        prefix = of_request[0]
+    prefix = _prefix_of(response_id)
     if prefix is None or not response_id.isascii():
         raise _malformed()
-    text = response_id[len(prefix) :]
+    text = response_id[len(prefix) :].encode()
     try:
-        token = urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    except (Base64Error, ValueError):
+        token = a2b_base64(text.translate(_STANDARD) + b"=" * (-len(text) % 4))
+    except Base64Error:
         raise _malformed() from None
     # The decoder skips foreign characters and ignores spare bits, so only the canonical spelling is accepted.
     if len(token) != _PAYLOAD_BYTES.get(token[:1], -1) + _OVERHEAD_BYTES:
         raise _malformed()
-    if urlsafe_b64encode(token).rstrip(b"=").decode() != text:
+    if _encoded(token) != text:
         raise _malformed()
     return token
+
+
+def _encoded(token: bytes) -> bytes:
+    """The text of a token, fit for addresses and without padding."""
+    return b2a_base64(token, newline=False).translate(_URL_SAFE).rstrip(b"=")
+
+
+def _prefix_of(response_id: str) -> str | None:
+    """What stands before the token in the id of an answer, or in that of its request; None for other ids."""
+    for prefix in _PREFIXES:
+        if response_id.startswith(prefix):
+            return prefix
+    of_request = _REQUEST_ID.match(response_id)
+    return of_request and of_request[0]
 
 
 def _malformed() -> InvalidFeedbackError:

@@ -7,6 +7,7 @@ provider is, and tells builds apart.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
@@ -86,6 +87,7 @@ def _value(field: bytes, name: bytes) -> bytes:
     return field[len(name) :].partition(b'"')[2].removesuffix(b'"')
 
 
+@lru_cache(maxsize=1024)  # the same builds serve many answers
 def build_words(served: bytes) -> tuple[str, ...]:
     """The digests in a sequence of builds as the log has them, without the half that is not known."""
     builds = (served[start : start + BUILD_BYTES] for start in range(0, len(served), BUILD_BYTES))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from gateway.errors import InvalidFeedbackError, StoreHeldError, UnavailableError
 from policy_store.report_records import Receipt, Recorded
@@ -94,8 +93,7 @@ _NOT_COUNTED_DETAILS: Final[Mapping[NotCounted, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Acknowledgement:
+class Acknowledgement(NamedTuple):
     """The answer to a report."""
 
     became: Receipt | NotCounted | WaitingPlace

@@ -16,8 +16,7 @@ With `feedback.hold` the store keeps both until the answer is that old; planning
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -65,6 +64,24 @@ class OpenedReport(NamedTuple):
         return (assigned.experiment, assigned.unit) if isinstance(assigned, Assignment) else None
 
 
+class _RefusalsTold:
+    """Announces why a report is refused inside; one serves all reports, because it keeps nothing of them.
+
+    Args:
+        tell: Announces the reason.
+    """
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, InvalidFeedbackError | UnavailableError):
+            self._tell(discard_reason(error))
+
+
 class FeedbackService:
     """Receives users' reports and has the store count them.
 
@@ -98,6 +115,7 @@ class FeedbackService:
         self._spool = spool
         self._recorder = ReportRecorder(store, history, clock, has_several_keys)
         self._answers = NamedAnswers(response_ids, find_answer)
+        self._refusals_told = _RefusalsTold(self.discarded)
 
     async def receive(
         self, feedback: Feedback, key: str | None = None, *, is_admin: bool = True
@@ -119,7 +137,7 @@ class FeedbackService:
             InvalidFeedbackError: The application did something wrong.
             UnavailableError: The store has to be asked, and did not answer.
         """
-        with self._refusals_told():
+        with self._refusals_told:
             return await self._opened(feedback, key, is_admin=is_admin)
 
     async def count(self, report: OpenedReport) -> Acknowledgement:
@@ -133,7 +151,7 @@ class FeedbackService:
                 counted.
         """
         feedback, assigned, experiment = report
-        with self._refusals_told():
+        with self._refusals_told:
             if isinstance(assigned, Assignment) and feedback.is_to_count:
                 recorded = await self._recorded(feedback, assigned, experiment)
             else:
@@ -209,7 +227,7 @@ class FeedbackService:
             InvalidFeedbackError: The application did something wrong.
             UnavailableError: The store did not answer.
         """
-        with self._refusals_told():
+        with self._refusals_told:
             feedback, assigned, experiment = await self._opened(feedback, key, is_admin=is_admin)
             if feedback.signal is not None and feedback.value is None and experiment.way.rates_answers:
                 check_signal(feedback.signal, experiment.signals)
@@ -220,15 +238,6 @@ class FeedbackService:
     def discarded(self, reason: str) -> None:
         """Announce a report that changed nothing, even one that was refused before it could be parsed."""
         self._hooks.tell(FeedbackDiscarded(reason))
-
-    @contextmanager
-    def _refusals_told(self) -> Iterator[None]:
-        """Announce why a report is refused."""
-        try:
-            yield
-        except (InvalidFeedbackError, UnavailableError) as error:
-            self.discarded(discard_reason(error))
-            raise
 
     async def _opened(self, feedback: Feedback, key: str | None, *, is_admin: bool) -> OpenedReport:
         found, assigned = await self._answers.open(feedback.response_id, key)
