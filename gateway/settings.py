@@ -121,6 +121,13 @@ class Settings(BaseSettings):
     receive_timeout_seconds: float = Field(
         default=60.0, gt=0, le=3600, description="Longest time a request may take to arrive, body included."
     )
+    keep_alive_seconds: int = Field(
+        default=75,
+        ge=1,
+        le=3600,
+        description="How long a connection without a request stays open; longer than clients and load "
+        "balancers keep theirs.",
+    )
     kept_keys_seconds: float = Field(
         default=86_400.0,
         ge=0,

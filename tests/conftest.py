@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import ExitStack
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import structlog
 
+from gateway.running.logs import configure_logging
 from gateway.simulation.runner import available_cores
 from policy_store.connect import connect
 from policy_store.store import PolicyStore
@@ -77,6 +79,15 @@ def _loggers_are_not_kept() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(structlog, "configure", configured)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _no_log_outlives_its_test() -> Iterator[None]:
+    """A command that a test runs in this process sends the log to a stream which ends with the test."""
+    yield
+    root = logging.getLogger()
+    for handler in [each for each in root.handlers if type(each).__module__ == configure_logging.__module__]:
+        root.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")

@@ -148,6 +148,7 @@ def run_worker(
             # Proxies' headers are believed only if uvicorn's own variable names trusted proxies.
             proxy_headers="FORWARDED_ALLOW_IPS" in os.environ,
             backlog=BACKLOG,
+            timeout_keep_alive=settings.keep_alive_seconds,
         ),
         lifecycle,
         notice_seconds=settings.drain_notice_seconds,

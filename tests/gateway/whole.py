@@ -269,13 +269,24 @@ async def whole_gateway(
         nullcontext() if own_process else patch("gateway.app.PlanPool", pool)
     )
     with planning:
-        async with _served(app) as url, aiohttp.ClientSession(headers=JSON) as session:
+        async with (
+            _served(app, settings.keep_alive_seconds) as url,
+            aiohttp.ClientSession(headers=JSON) as session,
+        ):
             yield Whole(url, session, key, app, observer)
 
 
 @asynccontextmanager
-async def _served(app: FastAPI) -> AsyncIterator[str]:
-    config = uvicorn.Config(app, port=0, lifespan="off", log_config=None, access_log=False, ws="none")
+async def _served(app: FastAPI, keep_alive_seconds: int) -> AsyncIterator[str]:
+    config = uvicorn.Config(
+        app,
+        port=0,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        ws="none",
+        timeout_keep_alive=keep_alive_seconds,
+    )
     async with app.router.lifespan_context(app), listening(config) as port:
         yield f"http://127.0.0.1:{port}"
 

@@ -1,4 +1,4 @@
-"""What `llmpo serve` refuses before anything starts. That it serves is shown in tests/chaos."""
+"""How `llmpo serve` starts, and what it refuses before. That it serves is shown in tests/chaos."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import socket
 from pathlib import Path
 
 import pytest
+import uvicorn
 
 from gateway.api.hosts import is_loopback
-from gateway.cli import main
+from gateway.cli import main, worker
 from gateway.cli.reading import check_exposure
 from gateway.cli.sockets import bind, listen, share, shown_address
 from gateway.errors import ConfigError, GatewayError
@@ -55,6 +56,26 @@ def test_wrong_configuration_ends_with_status_2(tmp_path: Path, capfd: pytest.Ca
     error = capfd.readouterr().err
     assert "experiments.support.delta" in error
     assert "large" in error
+
+
+def test_connections_stay_open_between_requests_as_long_as_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server's own five seconds are shorter than load balancers keep theirs."""
+    seen: list[int] = []
+
+    async def serve(_app: object, server: uvicorn.Server, listener: socket.socket, *_: object) -> None:
+        seen.append(server.config.timeout_keep_alive)
+        listener.close()
+
+    monkeypatch.setattr(worker, "_serve", serve)
+    monkeypatch.setenv("LLMPO_KEEP_ALIVE_SECONDS", "90")
+    monkeypatch.setenv("LLMPO_DATA_DIR", str(tmp_path))
+    file = tmp_path / "gateway.yaml"
+    file.write_text(json.dumps(config_fields()))
+
+    assert main(["serve", "--config", str(file), "--port", "0"]) == 0
+    assert seen == [90]
 
 
 def test_address_in_use_is_named() -> None:
