@@ -1,10 +1,11 @@
-"""How wrong experiments get if voters collude, or if reports are missing in a way that depends on them.
+"""How wrong experiments get if voters collude or vote again, or if what is reported depends on what it is.
 
-    python benchmarks/integrity.py [--seeds 200] [--processes N] [--state FILE]
+    python -m benchmarks.integrity [--seeds 200] [--processes N] [--state FILE]
 
 Writes benchmarks/results/integrity.json and .md. The candidate is worse than the incumbent, so that every
 promotion of it is wrong. What is observed of it decides simulated experiments of two policies; the
-sample-ratio check sees as many reports as an experiment takes on average.
+sample-ratio check sees as many reports as an experiment takes on average. Wrong promotions where the
+assumptions hold are counted in 10,000 runs by benchmarks/calibration.py --sources.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from reporting import finished, options_of, plus_minus, save, table
 
+from benchmarks.reporting import finished, options_of, plus_minus, save, table
 from gateway.llm_po.balance import TOLERANCE, Reported, imbalance_line, imbalance_nats, reporting_ratio
 from gateway.llm_po.lab import worlds
 from gateway.llm_po.lab.simulate import Trial
+from gateway.llm_po.lab.worlds import World
 from gateway.simulation.runner import Job
+from tests.simulation.calibration import decided
 
 MARGIN: Final = 0.02
 MOST: Final = 20_000
@@ -32,6 +35,11 @@ FINDINGS: Final = (
     "fifty suffices. If bad answers are reported more often, whichever policy gave them, the order",
     "of the policies is kept. If that depends on the policy, the wrong one is promoted nearly",
     "always.",
+    "",
+    "Votes of one voter are alike. If all voters vote five times, each always alike, and all five are",
+    "counted, two experiments in five promote the worse policy, and at twenty each chance decides. With",
+    "one counted the promise holds. Groups who vote together, one vote each, are like one voter whose",
+    "votes all count: no cap helps against them.",
     "",
     "The sample-ratio check is no remedy for that: such experiments end after some forty to a",
     "hundred comparisons, and so few reports prove no imbalance beyond the tolerance. It finds",
@@ -52,11 +60,13 @@ class Observed:
         case: What happens.
         prefers: How often the candidate is preferred in what is counted.
         ratio: How many times as often its answers are reported.
+        world: Who votes how often; None if every vote is another voter's.
     """
 
     case: str
     prefers: float
     ratio: float = 1.0
+    world: World | None = None
 
 
 def colluding(share: float, votes: int) -> Observed:
@@ -64,6 +74,13 @@ def colluding(share: float, votes: int) -> Observed:
     weight = share * votes / (share * votes + 1 - share)
     how = "one vote each (`voter_cap: 1`)" if votes == 1 else f"{votes} votes each (no cap)"
     return Observed(f"{100 * share:.0f} % collude, {how}", (1 - weight) * PREFERRED + weight)
+
+
+def again(votes: int, cap: int) -> Observed:
+    """Voters who vote so often, and always alike."""
+    counted = "1 counts" if cap == 1 else f"{cap} count"
+    case = f"all vote {votes} times, each always alike; {counted} (`voter_cap: {cap}`)"
+    return Observed(case, PREFERRED, world=decided(1 - PREFERRED, votes, cap))
 
 
 def missing(case: str, incumbent: tuple[float, float], candidate: tuple[float, float]) -> Observed:
@@ -85,6 +102,7 @@ CASES: Final = (
     missing("bad answers are reported 3 times as often, of the incumbent only", (1, 3), (1, 1)),
     missing("good answers are reported twice as often, of the candidate only", (1, 1), (2, 1)),
     missing("a third of the candidate's bad answers is reported", (1, 1), (1, 1 / 3)),
+    *(again(votes, cap) for votes, cap in ((5, 1), (5, 5), (20, 20))),
 )
 
 
@@ -113,7 +131,8 @@ def shown(ratio: float, reports: int, rng: np.random.Generator) -> float:
 def trial(observed: Observed) -> Trial:
     """An experiment in which the candidate, the second policy, is seen to be preferred so often."""
     matrix = [[0.5, 1 - observed.prefers], [observed.prefers, 0.5]]
-    return Trial(worlds.named(observed.case, matrix), epsilon=MARGIN, max_comparisons=MOST)
+    world = observed.world or worlds.named(observed.case, matrix)
+    return Trial(world, epsilon=MARGIN, max_comparisons=MOST)
 
 
 def report(rows: list[dict[str, Any]], origin: str) -> str:
@@ -172,7 +191,7 @@ def main() -> None:
         )
     save(
         "integrity",
-        f"python benchmarks/integrity.py --seeds {options.seeds}",
+        f"python -m benchmarks.integrity --seeds {options.seeds}",
         rows,
         lambda origin: report(rows, origin),
     )
