@@ -95,7 +95,7 @@ def report(rows: list[dict[str, Any]], origin: str) -> str:
         f"{origin}. Promised: at most {100 * DELTA:.0f} % of the runs of each case.",
         "Mean comparisons ± standard error. `at most` is the upper end of a 95 % interval of the rate.",
         *(_NO_PROMISE if names & BROKEN_TRIALS.keys() else []),
-        *(_SOURCES if names & SOURCE_TRIALS.keys() else []),
+        *(_SOURCES if names <= SOURCE_TRIALS.keys() else []),
         *([f"*before*: the same with the build of {' and '.join(dates)}."] if dates else []),
         "",
         *table(
