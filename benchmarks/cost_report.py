@@ -7,7 +7,8 @@ import os
 import platform
 import random
 import statistics
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 
 from benchmarks.load import Load
 from benchmarks.spreads import spread
@@ -39,6 +40,19 @@ class Samples:
 
 
 Measured = dict[tuple[str, str, int], Samples]
+
+
+def medians_of(starts: Sequence[Measured]) -> Measured:
+    """Each start of the servers as one round: the medians of its rounds."""
+    return {
+        key: Samples(
+            *(
+                [statistics.median(getattr(start[key], figure.name)) for start in starts]
+                for figure in fields(Samples)
+            )
+        )
+        for key in starts[0]
+    }
 
 
 @dataclass(frozen=True)
@@ -132,7 +146,8 @@ def report_against(samples: Measured, command: str, load1: float) -> str:
         "CPU is user and system time of the server's process tree per request, in milliseconds; streams have",
         "32 events. Both checkouts take turns in every round; a ratio is this checkout's CPU divided by the",
         "other's in the same round. Medians over the rounds, with the standard error of the median ratio",
-        "(resampled) and the middle half of the ratios.",
+        "(resampled) and the middle half of the ratios. With `--starts`, each start of both is one round,",
+        "the median of its own.",
         "",
         "| asked | answer | connections | this, ms | the other, ms | ratio | middle half | rounds |",
         "|---|---|---|---|---|---|---|---|",

@@ -1,7 +1,7 @@
 """What a request costs: CPU of the server's whole process tree, with an experiment running.
 
     .venv/bin/python -m benchmarks.gateway_cost [--rounds N] [--requests N] [--connections N ...] [--no-peers]
-                                                [--against PATH]
+                                                [--against PATH] [--starts N]
 
 Other gateways (`peers`) are installed into a throw-away folder and take part in the same rounds; one that
 cannot be installed or does not answer is reported as absent. CPU per request is user and system time of the
@@ -12,7 +12,9 @@ one core, as the others do; provider and load generator share the other. Writes
 benchmarks/results/gateway_cost.md, or the file named by `--output`.
 
 `--against` compares this checkout with another one of this project instead of with peers: both gateways run
-side by side, and which of them is asked first changes with every round.
+side by side, and which of them is asked first changes with every round. Two processes of one program can
+differ by more than a tenth as long as they run, so no number of rounds tells small differences from chance:
+`--starts` starts all of them anew, and then every start counts as one round, the median of its own.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ from benchmarks.cost_report import (
     Measured,
     Samples,
     Started,
+    medians_of,
     report,
     report_against,
 )
@@ -223,17 +226,7 @@ class Arena:
         return pid
 
 
-def main() -> None:
-    """Start the servers, let them take turns, write the figures down."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--requests", type=int, default=2000, help="whole answers per measurement")
-    parser.add_argument("--connections", type=int, nargs="+", default=list(CONNECTIONS))
-    parser.add_argument("--no-peers", action="store_true", help="only this gateway")
-    parser.add_argument("--against", type=Path, metavar="PATH", help="another checkout of this project")
-    parser.add_argument("--output", type=Path, default=RESULTS)
-    options = parser.parse_args()
-    os.sched_setaffinity(0, {0})
+def _one_start(options: argparse.Namespace) -> tuple[Measured, dict[str, Started], dict[str, str]]:
     with ExitStack() as resources:
         arena = Arena(resources)
         arena.open()
@@ -245,11 +238,29 @@ def main() -> None:
         if options.against is not None:
             contestants = [each for each in contestants if each.headers == AUTHORIZATION]
         samples = measure(contestants, options.rounds, options.requests, options.connections)
-        started = arena.started()
+        return samples, arena.started(), arena.absent
+
+
+def main() -> None:
+    """Start the servers, let them take turns, write the figures down."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--requests", type=int, default=2000, help="whole answers per measurement")
+    parser.add_argument("--connections", type=int, nargs="+", default=list(CONNECTIONS))
+    parser.add_argument("--no-peers", action="store_true", help="only this gateway")
+    parser.add_argument("--against", type=Path, metavar="PATH", help="another checkout of this project")
+    parser.add_argument("--starts", type=int, default=1, help="how often all servers are started")
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    os.sched_setaffinity(0, {0})
+    starts = [_one_start(options) for _ in range(options.starts)]
+    samples, started, absent = starts[0]
+    if options.starts > 1:
+        samples = medians_of([each for each, *_ in starts])
     given = ["PATH" if each == str(options.against) else each for each in sys.argv[1:]]
     command, load1 = "python -m " + shlex.join(["benchmarks.gateway_cost", *given]), os.getloadavg()[0]
     if options.against is None:
-        text = report(samples, started, arena.absent, command, load1)
+        text = report(samples, started, absent, command, load1)
     else:
         text = report_against(samples, command, load1)
     save_page(options.output, text)
