@@ -19,9 +19,9 @@ import numpy as np
 
 from benchmarks.forecast_sides import Coupled, coupled
 from benchmarks.identification import BUDGET, DELTA, MARGIN, clear_worlds
+from benchmarks.opponents import mean_of_power
 from benchmarks.reporting import mean_and_error, run_cases, table
 from gateway.llm_po.bradley_terry import Fit, fit, logistic
-from gateway.llm_po.forecast import expected_information
 from gateway.llm_po.lab.simulate import Trial
 from gateway.llm_po.samplers import LlmPo, Situation
 from gateway.llm_po.wins import FloatArray, IntArray
@@ -74,7 +74,7 @@ def expected(situation: Situation, flying: FloatArray, threshold: float) -> tupl
     The variance has two parts: that of a logarithm of likelihood ratios, twice its mean, and what is not
     known of the preference.
     """
-    rate, square = (expected_information(situation.fit, threshold, power) for power in (1, 2))
+    rate, square = (mean_of_power(situation.fit, threshold, power) for power in (1, 2))
     return rate * flying, 2 * rate * flying + np.maximum(square - rate**2, 0.0) * flying**2
 
 

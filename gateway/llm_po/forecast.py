@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import reduce
 from typing import Final
 
 import numpy as np
 
 from gateway.llm_po.bradley_terry import Fit, logistic
 from gateway.llm_po.draws import information_below
-from gateway.llm_po.scalars import checked_epsilon, whole_number
+from gateway.llm_po.scalars import checked_epsilon
 from gateway.llm_po.wins import FloatArray
 
 _NODES, _RAW_WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
@@ -155,21 +154,19 @@ def chance_preferred(fit: Fit, policy: int, epsilon: float = 0.0) -> FloatArray:
     return np.asarray(np.einsum("rg,rgk->rk", fit.weights, 0.5 * (1 + erf)))
 
 
-def expected_information(fit: Fit, threshold: float, power: int = 1) -> FloatArray:
-    """Posterior mean of kl(mu, threshold) ** power where mu < threshold, 0 elsewhere; shape (R, K, K).
+def expected_information(fit: Fit, threshold: float) -> FloatArray:
+    """Posterior mean of kl(mu, threshold) where mu < threshold, 0 elsewhere; shape (R, K, K).
 
     This is the evidence, in nats, that a comparison is expected to give against "row preferred to column with
     probability >= threshold". It is computed by quadrature over the normal posterior of each pair's logit.
 
     Raises:
-        DesignError: If the threshold is not in [1/2, 1), or the power not at least 1.
+        DesignError: If the threshold is not in [1/2, 1).
     """
     checked_epsilon(threshold - 0.5)
-    whole_number(power, "power", 1)
     likely = (fit.weights > _LEAST_WEIGHT).any(axis=0)
     logits, deviation = fit.logits[:, likely], np.sqrt(fit.logit_variance[:, likely])
     expected = np.zeros_like(deviation)
     for node, weight in zip(_NODES, _NODE_WEIGHTS, strict=True):
-        information = information_below(logits + node * deviation, threshold)
-        expected += weight * reduce(np.multiply, [information] * power)
+        expected += weight * information_below(logits + node * deviation, threshold)
     return np.asarray(np.einsum("rg,rgij->rij", fit.weights[:, likely], expected))

@@ -21,9 +21,10 @@ from gateway.llm_po.checks import counted
 from gateway.llm_po.draws import PairDraws, draw_pairs, information_below
 from gateway.llm_po.errors import TallyError
 from gateway.llm_po.evidence import Tally
-from gateway.llm_po.forecast import chance_preferred, expected_information
+from gateway.llm_po.forecast import chance_preferred
 from gateway.llm_po.lines import NANO, elimination_threshold
 from gateway.llm_po.no_worse import against_best, against_rivals
+from gateway.llm_po.opponents import promise
 from gateway.llm_po.stopping import CLEARED, Design, beaten_nats
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray
 
@@ -32,9 +33,6 @@ SMALLEST_PACE: Final = 0.001
 
 _TINY: Final = 1e-12
 _EQUAL: Final = 1e-6  # promises that differ by less, relatively, count as equal
-
-_CURIOSITY: Final = 3
-"""Power of a rival's expected information; above 1, uncertainty about it is a reason to try the rival."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +118,7 @@ class Sampler(Protocol):
 
 
 class LlmPo:
-    """Top-two Thompson sampling: challengers drawn by remaining work, opponents by expected information."""
+    """Top-two Thompson sampling: challengers drawn by remaining work, opponents by what they may tell."""
 
     def pairs(self, situation: Situation, draws: int, rng: np.random.Generator) -> IntArray:
         """Pairs drawn for the certificate that the design needs."""
@@ -144,14 +142,13 @@ def _winner_pairs(situation: Situation, draws: int, rng: np.random.Generator) ->
     worst = draw_pairs(fitted, draws, rng).worst
     surviving = ~situation.eliminated[:, None, :]
     leaders = np.where(surviving, worst, -np.inf).argmax(axis=2)
-    row_totals = situation.row_nats[:, None, :]
-    needed = np.maximum(elimination_threshold(situation.design.delta) - row_totals, 0.0) + _TINY
+    missing = np.maximum(elimination_threshold(situation.design.delta) - situation.row_nats, 0.0)
     pace = np.maximum(information_below(worst, 0.5), SMALLEST_PACE)
-    work = np.where(surviving, needed, 0.0) / pace
+    work = np.where(surviving, missing[:, None, :] + _TINY, 0.0) / pace
     np.put_along_axis(work, leaders[..., None], 0.0, axis=2)
     work += _TINY * (work.sum(axis=2, keepdims=True) == 0)  # if no challenger is left, any pair is as good
     challengers = _categorical(work, rng)
-    rivals = _clearest_rivals(_promise(fitted, 0.5, situation.prices), challengers, rng)
+    rivals = _clearest_rivals(promise(fitted, missing, 0.5, situation.prices), challengers, rng)
     pairs = np.stack([challengers, rivals], axis=2)
     for run in np.flatnonzero(situation.eliminated.sum(axis=1) == situation.policies - 1):
         survivor = int(np.flatnonzero(~situation.eliminated[run])[0])
@@ -159,26 +156,13 @@ def _winner_pairs(situation: Situation, draws: int, rng: np.random.Generator) ->
     return pairs
 
 
-def _promise(fitted: Fit, threshold: float, prices: FloatArray) -> FloatArray:
-    """Expected information of each rival against each policy per price, shape (R, K, K); below 0 for itself.
-
-    That is the posterior mean of (D / price) cubed, D = kl(mu, threshold) where mu is below it. The power
-    favours rivals that might win very clearly over those known to win fairly clearly. So it explores, but
-    less than a posterior draw, which in measurements caused most of the excess comparisons.
-    """
-    promise = expected_information(fitted, threshold, power=_CURIOSITY) / prices**_CURIOSITY
-    everyone = np.arange(promise.shape[1])
-    promise[:, everyone, everyone] = -1.0
-    return np.asarray(promise)
-
-
-def _clearest_rivals(promise: FloatArray, policies: IntArray, rng: np.random.Generator) -> IntArray:
+def _clearest_rivals(worth: FloatArray, policies: IntArray, rng: np.random.Generator) -> IntArray:
     """The most promising rival of each policy drawn, shape (R, draws); one of several equals at random.
 
     Before anything is counted all are equal. If the lowest number decided between equals, every policy would
     meet the same one until the first outcomes came, and evidence would come against that one or from it only.
     """
-    rows = np.take_along_axis(promise, policies[..., None], axis=1)
+    rows = np.take_along_axis(worth, policies[..., None], axis=1)
     return np.asarray((rows * (1 + _EQUAL * rng.random(rows.shape))).argmax(axis=2))
 
 
@@ -202,12 +186,14 @@ def _no_worse_than_best_pairs(situation: Situation, draws: int, rng: np.random.G
     """
     fitted, threshold = situation.fit, 0.5 + situation.design.epsilon
     drawn = draw_pairs(fitted, draws, rng)
-    elsewhere = _promise(fitted, 0.5, situation.prices)
+    itself = np.where(np.eye(situation.policies, dtype=np.bool_), np.inf, 0.0)
+    missing = (situation.needed_against_rivals + itself).min(axis=2)
+    elsewhere = promise(fitted, missing, 0.5, situation.prices)
     clearest = elsewhere.argmax(axis=2)
     by_clearest = information_below(drawn.against(clearest), 0.5)
     certified, rivals = _certified_and_rivals(situation, drawn, by_clearest, rng)
     runs = np.arange(situation.wins.shape[0])[:, None]
-    direct = _promise(fitted, threshold, situation.prices)[runs, rivals, certified]
+    direct = promise(fitted, missing, threshold, situation.prices)[runs, rivals, certified]
     opponents = _clearest_rivals(elsewhere, rivals, rng)
     is_direct = direct >= elsewhere[runs, rivals, opponents]
     pairs = np.stack([rivals, np.where(is_direct, certified, opponents)], axis=2)

@@ -296,7 +296,6 @@ RUNS: list[Case] = [
         {"epsilon": NO_MARGIN},
     ),
     (forecast.expected_information, {"fit": SITUATION.fit, "threshold": 0.5}, {"threshold": [0.4, 1.0, NAN]}),
-    (forecast.expected_information, {"fit": SITUATION.fit, "threshold": 0.5}, {"power": [*NO_WHOLE, 0]}),
     (draws.draw_pairs, {"fit": SITUATION.fit, "rng": RNG}, {"draws": [*NO_WHOLE, 0]}),
     (
         distribution.pair_distribution,

@@ -48,6 +48,7 @@ TRUSTING = {
     "lab.traces": {"decision_progress"},  # takes ledgers
     "lab.worlds": {"drifted"},  # arithmetic on a world's matrices
     "no_worse": {"against_rivals", "against_best", "line_nats", "line_nano_nats"},  # of a tally and a design
+    "opponents": {"promise"},  # of a fit and a situation of the core
     "priors": {"informed", "used"},  # of counts that the store kept, and fits of them
     "scalars": "the checks themselves, met through everything else",
     "stakes": {"published_forecasts"},  # takes forecasts of the core and a `Situation`

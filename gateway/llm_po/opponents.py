@@ -1,0 +1,108 @@
+"""Which rival promises most against a policy that is to be shown not to be the best.
+
+The evidence against a policy grows fastest with the rival that beats it most clearly, and which one that is
+has to be found. So a rival is worth what a comparison with it is expected to tell, plus what a few of them
+may find for those that follow: the more evidence is missing, the more a better rival is worth looking for.
+docs/decisions/0158-opponents.md has the measurements.
+
+Source: the knowledge gradient for measurements that count (Ryzhov, Powell and Frazier 2012).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from gateway.llm_po.bradley_terry import Fit, logistic
+from gateway.llm_po.draws import information_below
+from gateway.llm_po.wins import FloatArray
+
+_LOOK_AHEAD: Final = 1 / 8
+"""Share of the comparisons still needed that are looked ahead; one comparison at least."""
+
+_SMALLEST_RATE: Final = 0.001
+"""Nats per price: the least growth rate assumed of the best rival; it limits the comparisons still needed."""
+
+_FURTHEST: Final = 3.4
+"""Standard deviations. A rival further behind tells nothing at any node, also after a look ahead."""
+
+_LEAST_WEIGHT: Final = 1e-12
+"""Cells of the fit less likely than this are left out, as in expected information."""
+
+_NODES, _RAW_WEIGHTS = np.polynomial.hermite_e.hermegauss(5)
+_FEW_NODES, _RAW_FEW_WEIGHTS = np.polynomial.hermite_e.hermegauss(3)
+_QUADRATURE: Final = list(zip(_NODES, _RAW_WEIGHTS / _RAW_WEIGHTS.sum(), strict=True))
+_COARSE_QUADRATURE: Final = list(zip(_FEW_NODES, _RAW_FEW_WEIGHTS / _RAW_FEW_WEIGHTS.sum(), strict=True))
+
+
+def promise(fit: Fit, missing: FloatArray, threshold: float, prices: FloatArray) -> FloatArray:
+    """What a comparison with each rival is worth against each policy, in nats per price, shape (R, K, K).
+
+    Below 0 for the policy itself. The logit of a pair is taken to be normal, with its posterior mean and
+    variance. A few comparisons tell of the pair alone.
+
+    Args:
+        fit: The posterior of R runs.
+        missing: Nats still missing against each policy, shape (R, K).
+        threshold: h: a comparison tells kl(mu, h) where mu = P(policy preferred to rival) is below it.
+        prices: The price of a comparison of each pair, shape (R or 1, K, K).
+    """
+    logits, variance = _moments(fit)
+    prices = np.broadcast_to(prices, logits.shape)
+    itself = np.eye(logits.shape[1], dtype=np.bool_)
+    may_beat = (logits < _FURTHEST * np.sqrt(variance)) & ~itself
+    pairs = _Pairs(logits[may_beat], variance[may_beat], prices[may_beat], threshold)
+    rate = np.where(itself, -1.0, np.zeros_like(logits))
+    rate[may_beat] = pairs.rate()
+    second, first = np.moveaxis(np.partition(rate, -2, axis=2)[..., -2:], 2, 0)[..., None]
+    others = np.where(rate >= first, second, first)[may_beat]
+    first = np.broadcast_to(first, rate.shape)[may_beat]
+    left = np.broadcast_to(missing[..., None], rate.shape)[may_beat] / np.maximum(first, _SMALLEST_RATE)
+    ahead = np.maximum(_LOOK_AHEAD * left, pairs.prices)
+    gain = np.maximum(pairs.best_rate_after(ahead / pairs.prices, others) - first, 0.0)
+    rate[may_beat] += gain * np.maximum(left / ahead - 1, 0.0)
+    return rate
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pairs:
+    """N ordered pairs: mean and variance of their normal logits, the price of a comparison, the threshold."""
+
+    logits: FloatArray
+    variance: FloatArray
+    prices: FloatArray
+    threshold: float
+
+    def rate(self) -> FloatArray:
+        """What a comparison is expected to tell per price."""
+        return self._mean_rate(self.logits, self.variance, _QUADRATURE)
+
+    def best_rate_after(self, comparisons: FloatArray, others: FloatArray) -> FloatArray:
+        """The expected rate of the better of the rival, after so many comparisons with it, and the others."""
+        chance = logistic(self.logits / np.sqrt(1 + np.pi / 8 * self.variance))
+        unknown = self.variance / (1 + comparisons * chance * (1 - chance) * self.variance)
+        moved, found = np.sqrt(self.variance - unknown), np.zeros_like(others)
+        for node, weight in _QUADRATURE:
+            then = self._mean_rate(self.logits + node * moved, unknown, _COARSE_QUADRATURE)
+            found += weight * np.maximum(then, others)
+        return found
+
+    def _mean_rate(
+        self, logits: FloatArray, variance: FloatArray, quadrature: Sequence[tuple[float, float]]
+    ) -> FloatArray:
+        deviation, mean = np.sqrt(variance), np.zeros_like(logits)
+        for node, weight in quadrature:
+            mean += weight * information_below(logits + node * deviation, self.threshold)
+        return np.asarray(mean / self.prices)
+
+
+def _moments(fit: Fit) -> tuple[FloatArray, FloatArray]:
+    """Posterior mean and variance of every pair's logit, shape (R, K, K)."""
+    likely = (fit.weights > _LEAST_WEIGHT).any(axis=0)
+    weights, logits = fit.weights[:, likely], fit.logits[:, likely]
+    mean = np.einsum("rg,rgij->rij", weights, logits)
+    around = fit.logit_variance[:, likely] + (logits - mean[:, None]) ** 2
+    return mean, np.einsum("rg,rgij->rij", weights, around)
