@@ -165,7 +165,7 @@ def test_structure_shortens_what_is_estimated_as_it_shortens_the_experiment() ->
 def test_exact_guarantee_of_a_grid_is_estimated_with_what_the_grid_tells() -> None:
     """Evidence counts without the structure, but forecasts know it: fewer comparisons than without."""
     grid = _in_grid(Grid({"model": ("a", "b"), "prompt": ("x", "y", "z"), "temperature": ("0", "1")}))
-    found = [_of(prospect, runs=20).taken.mean() for prospect in (replace(grid, features=None), grid)]
+    found = [_of(prospect, runs=100).taken.mean() for prospect in (replace(grid, features=None), grid)]
 
     assert found[1] < found[0]
 
