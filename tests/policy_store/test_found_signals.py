@@ -78,7 +78,7 @@ async def test_a_rating_waits_until_it_is_known_what_is_found(store: PolicyStore
 
 async def _outcome(store: PolicyStore, value: float | MissingVerdict, **changes: object) -> Receipt:
     now = (await store.counts(NAME, 1)).now
-    said = replace(Report(NAME, 1, "u1", 0, 1, "matched", "", KEEP_SECONDS, due_at=now + HOUR), **changes)
+    said = Report(NAME, 1, "u1", 0, 1, "matched", "", KEEP_SECONDS, due_at=now + HOUR)._replace(**changes)
     recorded = await store.record_outcome(said, side=0, value=value, tie_margin=0.0, wait_seconds=HOUR)
     return recorded.receipt
 

@@ -19,7 +19,7 @@ from tests.policy_store.building import KEEP_SECONDS, NAME, planned, prefer, rep
 
 async def _judge(store: PolicyStore, unit: str, result: Result = Result.WIN, **said: object) -> Recorded:
     verdict = Report(NAME, 1, unit, 0, 1, "judge", result.value, KEEP_SECONDS, informs=Role.JUDGE)
-    return await store.record_preference(replace(verdict, **said), result)
+    return await store.record_preference(verdict._replace(**said), result)
 
 
 async def test_what_only_informs_adds_nothing_to_the_evidence(store: PolicyStore) -> None:
