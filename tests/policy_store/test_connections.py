@@ -12,10 +12,16 @@ from redis.exceptions import ResponseError
 from policy_store.clients import ServerClient, SingleClient
 from policy_store.connect import connect
 from tests.pace import PATIENCE_SECONDS
+from tests.servers import GROUPS, SERVERS
 
 CONNECTIONS = 2
 HASH = "llmpo:{a}:hash"
 TEXT = "llmpo:{a}:text"
+
+# The clients of clusters have no such pool, and pipelines to a cluster do not wait.
+not_a_cluster = pytest.mark.parametrize(
+    "store_server", sorted({*SERVERS, *GROUPS} - {"cluster"}), indirect=True
+)
 
 
 @pytest.fixture
@@ -51,10 +57,10 @@ async def test_an_error_is_raised_after_all_replies_were_read(client: ServerClie
         assert await client.get(TEXT) == "x"
 
 
+@not_a_cluster
 async def test_calls_beyond_the_connections_wait_for_one(client: ServerClient) -> None:
     """Many at once are all answered, each with its own reply, over no more connections than allowed."""
-    if not isinstance(client, SingleClient):
-        pytest.skip("pipelines to a cluster do not wait")
+    assert isinstance(client, SingleClient)
 
     async def echo(number: int) -> list[str]:
         pipeline = client.pipeline(transaction=False)
@@ -84,11 +90,11 @@ async def test_a_caller_that_leaves_leaves_no_reply_behind(client: ServerClient)
         assert await asyncio.gather(*(client.get(TEXT) for _ in range(CONNECTIONS))) == ["own"] * CONNECTIONS
 
 
+@not_a_cluster
 async def test_a_call_waits_no_longer_than_it_may(store_url: str) -> None:
     """All connections stay in use, so it gives up; when one is given back, the next call takes it."""
     client = connect(store_url, timeout_seconds=0.05, max_connections=1)
-    if not isinstance(client, SingleClient):
-        pytest.skip("a cluster's client has no such pool")
+    assert isinstance(client, SingleClient)
     try:
         pool = client.connection_pool
         connection = await pool.get_connection()

@@ -22,8 +22,17 @@ from tests.pace import impatient
 pytestmark = both_protocols
 
 
-async def leave(gateway: Live, model: str, *, stream: bool, after_bytes: int, **fields: Any) -> None:
-    """Ask, read so many bytes, hang up."""
+async def leave(
+    gateway: Live,
+    model: str,
+    upstream: FakeUpstream,
+    *,
+    stream: bool,
+    after_bytes: int,
+    asked: int = 1,
+    **fields: Any,
+) -> None:
+    """Ask, read so many bytes (or none, until so many providers were asked), hang up."""
     body = orjson.dumps({"model": model, **QUESTION, "stream": stream, **fields})
     async with aiohttp.ClientSession(headers=JSON) as session:
         asking = asyncio.create_task(session.post(f"{gateway.url}/v1/chat/completions", data=body))
@@ -32,7 +41,7 @@ async def leave(gateway: Live, model: str, *, stream: bool, after_bytes: int, **
             await response.content.readexactly(after_bytes)
             response.close()
         else:
-            await asyncio.wait([asking], timeout=0.05)
+            await eventually(lambda: len(upstream.seen) >= asked, "the providers asked")
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
 
@@ -48,7 +57,7 @@ async def test_leaving_frees_the_provider(
     upstream.on("small", stall(after=events))
     upstream.on("large", stall(after=events))
     before = len(asyncio.all_tasks())
-    await leave(gateway, model, stream=stream, after_bytes=20 if events else 0)
+    await leave(gateway, model, upstream, stream=stream, after_bytes=20 if events else 0)
     await eventually(
         lambda: upstream.seen and upstream.in_flight == 0, "the provider free", seconds=impatient(1.0)
     )
@@ -67,7 +76,7 @@ async def test_leaving_a_duel_frees_both_providers(
     """Both providers are freed even if only one of them has begun to answer."""
     upstream.on("small", stall(after=events))
     upstream.on("large", stall(after=2))
-    await leave(duel_gateway, NAME, stream=True, after_bytes=20 if events else 0, n=2)
+    await leave(duel_gateway, NAME, upstream, stream=True, after_bytes=20 if events else 0, asked=2, n=2)
     await eventually(
         lambda: len(upstream.seen) == 2 and upstream.in_flight == 0, "both free", seconds=impatient(1.0)
     )
@@ -85,7 +94,7 @@ async def test_leaving_while_an_open_answer_waits_frees_the_provider(
     monkeypatch.setattr(Conversations, "noted", forever)
     for model in ("small", "large"):
         upstream.on(model, stall(after=2))
-    await leave(gateway, NAME, stream=True, after_bytes=0)
+    await leave(gateway, NAME, upstream, stream=True, after_bytes=0)
     await eventually(lambda: upstream.seen and upstream.in_flight == 0, "free", seconds=impatient(1.0))
     await eventually(lambda: gateway.observer.finished, "the request accounted for")
 
@@ -135,7 +144,8 @@ async def test_hundreds_of_aborts_leave_nothing_behind(gateway: Live, upstream: 
     before = len(asyncio.all_tasks())
     for _ in range(10):
         await asyncio.gather(
-            *(leave(gateway, "small", stream=True, after_bytes=5) for _ in range(20)), return_exceptions=True
+            *(leave(gateway, "small", upstream, stream=True, after_bytes=5) for _ in range(20)),
+            return_exceptions=True,
         )
     await eventually(lambda: upstream.in_flight == 0, "the provider free", seconds=impatient(2.0))
     await eventually(lambda: len(asyncio.all_tasks()) <= before, "no task left behind")
