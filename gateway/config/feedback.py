@@ -230,8 +230,9 @@ class FeedbackSpec(Section):
     voter_cap: int = Field(
         default=1,
         ge=1,
-        description="How many votes a user may give on a pair of policies. The guarantee is exact at 1: one "
-        "person's votes are not independent.",
+        description="How many votes a user may give on a pair of policies. One person's votes are not "
+        "independent, so the guarantee needs 1; with more than two policies a user may still vote on several "
+        "pairs.",
     )
     key_share: float = Field(
         default=0.5,
