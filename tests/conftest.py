@@ -88,6 +88,7 @@ def _no_log_outlives_its_test() -> Iterator[None]:
     root = logging.getLogger()
     for handler in [each for each in root.handlers if type(each).__module__ == configure_logging.__module__]:
         root.removeHandler(handler)
+        structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

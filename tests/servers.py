@@ -102,7 +102,7 @@ class RedisServer:
         options += ["--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--loglevel", "warning"]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen([server_binary(), *options], stdout=log, stderr=log)
-        wait_until(self._accepts, f"redis-server on port {self.port}")
+        wait_until(self._answers, f"redis-server on port {self.port}")
 
     def kill(self) -> None:
         """End it as a crash would."""
@@ -123,9 +123,14 @@ class RedisServer:
         self._process.terminate()
         self._process.wait()
 
-    def _accepts(self) -> bool:
-        with socket.socket() as client:
-            return client.connect_ex(("127.0.0.1", self.port)) == 0
+    def _answers(self) -> bool:
+        """Whether it answers; while it reads its data, it refuses every command."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1.0) as client:
+                client.sendall(b"PING\r\n")
+                return client.recv(64).startswith(b"+PONG")
+        except OSError:
+            return False
 
 
 class EmbeddedServer:
