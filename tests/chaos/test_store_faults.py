@@ -57,7 +57,9 @@ async def test_killed_store_stops_no_answer_and_loses_no_acknowledged_feedback(
     serve: Callable[..., Served], own_server: StoreServer
 ) -> None:
     """After kill -9 of the store requests are answered, new feedback gets a 503, and old feedback is kept."""
-    gateway = await serve().start(LLMPO_REDIS_URL=own_server.url, LLMPO_STORE_TIMEOUT_SECONDS="0.5")
+    gateway = await serve().start(
+        LLMPO_REDIS_URL=own_server.url, LLMPO_STORE_TIMEOUT_SECONDS=str(impatient(0.5))
+    )
     await gateway.planned()
     traffic = Traffic(gateway)
     running = asyncio.create_task(traffic.run())
@@ -84,7 +86,9 @@ async def test_frozen_store_delays_feedback_not_answers(
     serve: Callable[..., Served], own_server: StoreServer
 ) -> None:
     """SIGSTOP: connections hang instead of failing. Answers do not wait, feedback waits its deadline."""
-    gateway = await serve().start(LLMPO_REDIS_URL=own_server.url, LLMPO_STORE_TIMEOUT_SECONDS="0.3")
+    gateway = await serve().start(
+        LLMPO_REDIS_URL=own_server.url, LLMPO_STORE_TIMEOUT_SECONDS=str(impatient(0.3))
+    )
     await gateway.planned()
 
     own_server.freeze()
@@ -106,7 +110,9 @@ async def test_frozen_store_does_not_hold_up_sessions_beyond_its_deadline(
 ) -> None:
     """Sticky sessions ask the store; when it is silent they are drawn without it."""
     served = serve(traffic={"share": 1.0, "collect": "matched", "unit": "session"})
-    gateway = await served.start(LLMPO_REDIS_URL=own_server.url, LLMPO_STORE_TIMEOUT_SECONDS="0.3")
+    gateway = await served.start(
+        LLMPO_REDIS_URL=own_server.url, LLMPO_STORE_TIMEOUT_SECONDS=str(impatient(0.3))
+    )
     await gateway.planned()
 
     own_server.freeze()
@@ -125,7 +131,9 @@ async def test_comings_and_goings_of_the_store_are_one_log_line_each(
 ) -> None:
     """An outage of any length leaves two lines, not two a second."""
     served = serve()
-    gateway = await served.start(LLMPO_REDIS_URL=own_server.url, LLMPO_STORE_TIMEOUT_SECONDS="0.2")
+    gateway = await served.start(
+        LLMPO_REDIS_URL=own_server.url, LLMPO_STORE_TIMEOUT_SECONDS=str(impatient(1.0))
+    )
     own_server.freeze()
     await gateway.eventually(lambda: _store_is(gateway, "down"), "the store seen down")
     own_server.thaw()
@@ -141,7 +149,9 @@ async def test_gateway_started_before_its_store_serves_the_incumbent_and_joins_l
 ) -> None:
     """A gateway starts without its store, because a compose file starts everything at once."""
     own_server.freeze()
-    gateway = await serve().start(LLMPO_REDIS_URL=own_server.url, LLMPO_STORE_TIMEOUT_SECONDS="0.2")
+    gateway = await serve().start(
+        LLMPO_REDIS_URL=own_server.url, LLMPO_STORE_TIMEOUT_SECONDS=str(impatient(0.2))
+    )
     answer = (await gateway.compare()).json
     assert [choice["message"]["content"] for choice in answer["choices"]] == ["I am plain."]
     assert (await gateway.get("/v1/experiments")).json["data"][0]["incumbent"] == "plain"

@@ -22,6 +22,7 @@ from policy_store.report_records import Report
 from policy_store.scripting import Call
 from policy_store.shared_trips import MOST_TOGETHER, SharedTrips
 from policy_store.store import PolicyStore
+from tests.pace import impatient
 from tests.policy_store.building import KEEP_SECONDS, NAME, planned
 from tests.servers import RedisServer
 
@@ -169,7 +170,7 @@ async def test_a_server_that_dies_leaves_nobody_waiting_and_nothing_counted_twic
     """Every call raises; after the restart a repetition of all counts what was not counted."""
     server = RedisServer(tmp_path)
     server.start()
-    store = PolicyStore(connect(server.url), timeout_seconds=0.5)
+    store = PolicyStore(connect(server.url), timeout_seconds=impatient(1.0))
     try:
         await planned(store)
         said = [report(f"u{number}") for number in range(100)]

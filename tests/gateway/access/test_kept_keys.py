@@ -25,7 +25,7 @@ from policy_store.connect import connect
 from tests.gateway.building import catalogue, gateway_config
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.whole import Whole, eventually, quick_settings, whole_gateway
-from tests.pace import PATIENCE_SECONDS
+from tests.pace import PATIENCE_SECONDS, impatient
 from tests.servers import RedisServer
 
 ADMIN = "boss-" + "0" * 40
@@ -65,7 +65,7 @@ async def test_a_replica_started_without_its_store_answers_the_keys_it_knew(
 ) -> None:
     """A key that was revoked stays so, and no key is on disk in the clear."""
     settings = quick_settings(
-        own_server.url, data_dir=tmp_path / "data", kept_keys_seconds=60, store_timeout_seconds=0.3
+        own_server.url, data_dir=tmp_path / "data", kept_keys_seconds=60, store_timeout_seconds=impatient(0.3)
     )
     async with whole_gateway(config(upstream), settings, key=ADMIN) as gateway:
         key = (await gateway.call("POST", "/v1/keys", {"name": "app"})).json["key"]
@@ -192,7 +192,7 @@ async def test_what_is_not_known_to_be_recorded_is_said_so_and_may_be_repeated(
     upstream: FakeUpstream, own_server: RedisServer
 ) -> None:
     """A frozen store does what it was sent when it wakes up: a repetition makes no second key."""
-    settings = quick_settings(own_server.url, store_timeout_seconds=0.3)
+    settings = quick_settings(own_server.url, store_timeout_seconds=impatient(0.3))
     async with whole_gateway(config(upstream), settings, key=ADMIN) as gateway:
         wanted = ("POST", "/v1/keys", {"name": "app"})
         await gateway.call("POST", "/v1/keys", {"name": "first"})  # the server knows the scripts from now on
@@ -236,7 +236,7 @@ async def test_a_caller_who_leaves_during_feedback_costs_no_traceback(
     body: bytes, upstream: FakeUpstream, own_server: RedisServer
 ) -> None:
     """The report is finished or not, and no fault of the gateway is logged."""
-    settings = quick_settings(own_server.url, store_timeout_seconds=0.3)
+    settings = quick_settings(own_server.url, store_timeout_seconds=impatient(0.3))
     async with whole_gateway(gateway_config(api_base=upstream.api_base), settings) as gateway:
         own_server.freeze()
         with capture_logs() as lines:

@@ -122,7 +122,7 @@ async def test_writes_that_are_held_back_are_seen(
 ) -> None:
     """`CLIENT PAUSE WRITE` answers reads and no write: neither up nor away."""
     config = gateway_config(api_base=upstream.api_base, promotion=ENDLESS)
-    settings = quick_settings(embedded_url, store_timeout_seconds=0.3)
+    settings = quick_settings(embedded_url, store_timeout_seconds=impatient(0.3))
     async with whole_gateway(config, settings) as gateway:
         await becomes(gateway, "up")
         await redis.execute_command("CLIENT", "PAUSE", 60_000, "WRITE")

@@ -452,7 +452,7 @@ async def test_nothing_is_left_behind_by_other_numbers_of_workers(
     }
     settings = {
         "LLMPO_REDIS_URL": redis_server.url,
-        "LLMPO_STORE_TIMEOUT_SECONDS": "0.3",
+        "LLMPO_STORE_TIMEOUT_SECONDS": str(impatient(0.3)),
         "LLMPO_TOKEN_SECRET": SECRET,
     }
     headers = {"authorization": "Bearer ops", "content-type": "application/json"}

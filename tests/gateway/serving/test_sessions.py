@@ -16,6 +16,7 @@ from tests.gateway.building import NAME
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.live import NO_STORE, NOW, Live, entry, experiment, live_gateway, plan
 from tests.gateway.whole import eventually
+from tests.pace import impatient
 from tests.servers import RedisServer
 
 
@@ -236,7 +237,9 @@ async def test_a_hung_store_costs_one_session_its_wait(upstream: FakeUpstream, t
     base = upstream.api_base
     entries = [entry("small", base), entry("large", base)]
     live = experiment(base, unit="session")
-    async with live_gateway([live], entries, store_url=server.url, store_timeout_seconds=0.5) as gateway:
+    async with live_gateway(
+        [live], entries, store_url=server.url, store_timeout_seconds=impatient(0.5)
+    ) as gateway:
         await gateway.ask(headers={"x-session-id": "first"})
         server.freeze()
         await gateway.ask(headers={"x-session-id": "waits"})

@@ -15,6 +15,7 @@ from tests.gateway.serving.regenerating.conftest import Open
 from tests.gateway.serving.regenerating.talks import BOTH, Talk, counted
 from tests.gateway.stored import everything
 from tests.gateway.whole import Whole, quick_settings, whole_gateway
+from tests.pace import impatient
 from tests.servers import EmbeddedServer
 
 OLD, NEW = "o" * 32, "n" * 32
@@ -130,7 +131,7 @@ async def test_a_store_that_is_away_costs_the_comparison_and_no_answer(
             traffic={"share": 1.0, "collect": "regenerate"},
             promotion={"min_comparisons": 10_000},
         )
-        settings = quick_settings(server.url, store_timeout_seconds=0.3)
+        settings = quick_settings(server.url, store_timeout_seconds=impatient(0.3))
         async with whole_gateway(config, settings) as gateway:
             await gateway.planned()
             talk = Talk(gateway)
