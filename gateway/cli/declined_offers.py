@@ -14,6 +14,9 @@ import httptools
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+TUNNEL: Final = b"CONNECT"
+"""The method that asks a proxy for a tunnel. The parser stops at it as at an offer."""
+
 # The offer consists of header fields of its own and of words in `Connection`.
 _OFFER: Final = frozenset({b"upgrade", b"http2-settings"})
 _INVALID: Final = "Invalid HTTP request received."
@@ -63,6 +66,8 @@ class DecliningProtocol(HttpToolsProtocol):
 
     def _head_without_offer(self) -> bytes:
         method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        if method == TUNNEL:  # there is no offer to leave out: another parser would stop in the same place
+            raise httptools.HttpParserInvalidMethodError
         lines = [b"%b %b HTTP/%b" % (method, self.url, version)]
         for name, value in self.headers:
             words = value.split(b",") if name == b"connection" else [value]

@@ -15,7 +15,7 @@ from typing import Any, Final
 from typing_extensions import override
 
 from gateway.api.errors import error_body
-from gateway.cli.declined_offers import DecliningProtocol
+from gateway.cli.declined_offers import TUNNEL, DecliningProtocol
 from gateway.running.logs import get_logger
 
 _log = get_logger(__name__)
@@ -54,6 +54,12 @@ def _answer(status: HTTPStatus, message: str, code: str, *headers: bytes) -> byt
 
 
 _MALFORMED: Final = _answer(HTTPStatus.BAD_REQUEST, "The request is not valid HTTP.", "invalid_http")
+_NO_PROXY: Final = _answer(
+    HTTPStatus.METHOD_NOT_ALLOWED,
+    "The gateway is no proxy: send requests to its own address, without CONNECT.",
+    "no_proxy",
+    b"allow: GET, HEAD, OPTIONS, POST, DELETE",
+)
 _UNFRAMED: Final = _answer(
     HTTPStatus.BAD_REQUEST,
     f"The body's chunks have more than {FRAMING_BYTES} bytes of sizes, extensions and trailers.",
@@ -206,6 +212,8 @@ class BoundedProtocol(DecliningProtocol):
         super().on_headers_complete()
         if self.is_declining:
             self._begun -= 1  # the same request begins a second time
+            if self.parser.get_method() == TUNNEL:
+                self._refusal = _NO_PROXY
             return
         self._has_headers = True
         if self._unfinished:

@@ -242,3 +242,15 @@ async def test_an_offer_with_too_many_headers_is_refused_like_any_request(port: 
     async with asyncio.timeout(PATIENCE_SECONDS):
         assert b" 431 " in await reader.read()
     writer.close()
+
+
+@pytest.mark.parametrize("offer", [b"", OFFERS["a Java client"]], ids=["nothing else", "an offer as well"])
+@pytest.mark.parametrize("rest", [b"", WHOLE], ids=["alone", "followed by a request"])
+async def test_a_tunnel_is_refused(port: int, offer: bytes, rest: bytes) -> None:
+    """CONNECT gets one answer in OpenAI's shape, its connection is closed, and others are answered."""
+    ask = b"CONNECT internal:80 HTTP/1.1\r\nhost: x\r\n" + offer + b"\r\n" + rest
+    answer, _ = await dribbled(port, b"", first=ask)
+    assert answer.startswith(b"HTTP/1.1 405")
+    assert answer.count(b"HTTP/1.1") == 1
+    assert b'"code":"no_proxy"' in answer
+    assert (await answered(port, WHOLE, len(WHOLE))).startswith(b"HTTP/1.1 200")
