@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
@@ -49,9 +50,11 @@ from gateway.upstream.surfaces import Surface
 _OK: Final = range(200, 300)
 _EVENT_STREAM: Final = "text/event-stream"
 _NO_EVENTS: Final = (b"{", b"[", b"<")  # no line of an event stream begins like this
+_MAX_ANSWER_BYTES: Final = 256 * 1024 * 1024  # embeddings of 2,048 texts may take half of this
 _MAX_ERROR_BYTES: Final = 64 * 1024
 _LINGER_SECONDS: Final = 1.0
 _RATE_LIMITS: Final = (b"x-ratelimit-", b"anthropic-ratelimit-")
+_SENDABLE: Final = re.compile(rb"[a-z0-9_-]+:[\t -~\x80-\xff]*")
 
 
 class Relay(Upstream):
@@ -75,7 +78,7 @@ class Relay(Upstream):
                 answer = await self._post(destination, request)
                 if answer.status not in _OK:
                     await _refuse(answer, request)
-                body = as_utf8(await answer.whole())
+                body = as_utf8(await _read_whole(answer))
             _check_answer(body, request)
         except BaseException as error:
             if answer is not None:
@@ -279,12 +282,13 @@ def _make_destination(target: ModelTarget, surface: Surface, timeouts: Timeouts)
 
 
 def _rate_limits(answer: HttpAnswer) -> RawHeaders:
-    """The provider's rate-limit headers, to pass on."""
+    """The provider's rate-limit headers, to pass on, except those that a server would refuse to send."""
     return tuple(
         [
             (lowered, value)
             for name, value in answer.raw_headers
             if (lowered := name.lower()).startswith(_RATE_LIMITS)
+            and _SENDABLE.fullmatch(b"%b:%b" % (lowered, value))
         ]
     )
 
@@ -302,6 +306,17 @@ async def _not_streamed(answer: HttpAnswer, beginning: bytes, asked: UpstreamReq
         if any(is_failure(one) for one in objects(parsed(body))):
             return reported_in_body(body, asked)
     return broken("an answer that is no stream of events")
+
+
+async def _read_whole(answer: HttpAnswer) -> bytes:
+    """All of the body. A provider that sends without end takes no more memory than this."""
+    pieces, size = [], 0
+    while piece := await answer.some():
+        pieces.append(piece)
+        size += len(piece)
+        if size > _MAX_ANSWER_BYTES:
+            raise broken("an answer that is too long")
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 async def _read_some(answer: HttpAnswer) -> bytes:

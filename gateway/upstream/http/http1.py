@@ -197,10 +197,6 @@ class Http1Answer(HttpAnswer):
         return self._content.readany()
 
     @override
-    def whole(self) -> Awaitable[bytes]:
-        return self._response.read()
-
-    @override
     def fail(self, failure: Failure) -> None:
         if not self._content.is_eof():
             self._content.set_exception(failure())

@@ -110,13 +110,6 @@ class Http2Answer(HttpAnswer):
                 return some
 
     @override
-    async def whole(self) -> bytes:
-        pieces = []
-        while piece := await self.some():
-            pieces.append(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    @override
     def fail(self, failure: Failure) -> None:
         if not self.is_over:
             self._failure = failure

@@ -71,10 +71,6 @@ class HttpAnswer(Protocol):
         """The next bytes of the body as they arrive; empty at its end."""
         ...
 
-    def whole(self) -> Awaitable[bytes]:
-        """All of the body."""
-        ...
-
     def fail(self, failure: Failure) -> None:
         """Make every present and later read raise this error, unless all of the body has arrived."""
         ...

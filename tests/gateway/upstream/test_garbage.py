@@ -19,12 +19,14 @@ from gateway.serving.attempts import Attempts
 from gateway.serving.dueling import both
 from gateway.serving.ejection import EjectionBook
 from gateway.serving.exchange import Question, Respondent
+from gateway.upstream import relay as relaying
 from gateway.upstream.base import AnswerStream, UpstreamRequest
 from gateway.upstream.relay import Relay
 from gateway.upstream.retry_budget import RetryBudget
 from tests.gateway.fake_http2 import FakeHttp2Upstream
 from tests.gateway.fake_upstream import (
     Behaviour,
+    Exchange,
     FakeUpstream,
     answer,
     cut,
@@ -108,6 +110,24 @@ async def test_a_failure_is_freed_when_it_was_dealt_with(
         alive = weakref.ref(error)
     await asyncio.sleep(0)
     assert alive() is None
+
+
+async def test_an_answer_without_end_is_read_no_further(
+    relay: Relay, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The longest answer is read whole; a longer one is a failure, and its provider is left at once."""
+    body = b'{"choices":[],"pad":"%b"}' % (b"x" * 300_000)
+
+    async def whole(exchange: Exchange) -> None:
+        await exchange.whole(body)
+
+    provider.on("small", whole)
+    monkeypatch.setattr(relaying, "_MAX_ANSWER_BYTES", len(body))
+    assert (await relay.complete(request_to(provider))).body == body
+    monkeypatch.setattr(relaying, "_MAX_ANSWER_BYTES", len(body) - 1)
+    with pytest.raises(UpstreamError, match="too long") as failed:
+        await relay.complete(request_to(provider))
+    assert failed.value.reason == "protocol"
 
 
 async def test_the_failures_of_a_model_and_all_its_fallbacks_are_freed(

@@ -108,6 +108,21 @@ async def test_rate_limits_are_passed_on(gateway: Live, upstream: FakeUpstream) 
         assert "x-ratelimit-remaining-requests" not in reply.headers
 
 
+async def test_a_rate_limit_that_no_server_may_send_is_left_out(
+    gateway: Live, upstream: FakeUpstream
+) -> None:
+    """An answer whose headers hold control characters reaches the caller without these headers."""
+
+    async def odd(exchange: Exchange) -> None:
+        limits = {"x_ratelimit_limit_requests": "a\x01b", "x_ratelimit_limit_tokens": "9"}
+        await exchange.whole(whole(exchange, ""), **limits)
+
+    upstream.on("small", odd)
+    reply = await ask(gateway, "responses", "small")
+    assert (reply.status, reply.headers["x-ratelimit-limit-tokens"]) == (200, "9")
+    assert "x-ratelimit-limit-requests" not in reply.headers
+
+
 async def test_a_response_that_failed_is_a_failure(gateway: Live, upstream: FakeUpstream) -> None:
     """A failed response is a failure even if it comes in a stream in place of the last event."""
     failed = {"id": "r", "status": "failed", "output": [], "error": {"code": "server_error", "message": "no"}}
