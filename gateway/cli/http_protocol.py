@@ -8,7 +8,7 @@ are complete.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from typing_extensions import override
 from gateway.api.errors import error_body
 from gateway.cli.declined_offers import TUNNEL, DecliningProtocol
 from gateway.running.logs import get_logger
+from gateway.running.outbox import Outbox
 
 _log = get_logger(__name__)
 
@@ -104,10 +105,32 @@ class _Process:
     Attributes:
         unfinished: Bytes of headers that are not complete yet.
         last_log: When a log line last said that there are too many connections.
+        outbox: What they send at the end of a turn of the loop.
     """
 
     unfinished: int = 0
     last_log: float = -_LOG_AGAIN_SECONDS
+    outbox: Outbox = field(default_factory=Outbox)
+
+
+class _Writer:
+    """The part of a transport that answers are written to; what is written leaves at the end of the turn."""
+
+    __slots__ = ("_outbox", "_transport", "is_closing")
+
+    def __init__(self, transport: asyncio.Transport, outbox: Outbox) -> None:
+        self._transport = transport
+        self._outbox = outbox
+        self.is_closing = transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        """Send bytes at the end of the turn."""
+        self._outbox.put(self._transport, data)
+
+    def close(self) -> None:
+        """Send what waits, and close."""
+        self._outbox.send(self._transport)
+        self._transport.close()
 
 
 class _RefusedError(Exception):
@@ -150,6 +173,7 @@ class BoundedProtocol(DecliningProtocol):
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.transport = _Writer(transport, self.process.outbox)  # type: ignore[assignment]
         if len(self.connections) > self.limits.connections:
             now = self.loop.time()
             if now - self.process.last_log >= _LOG_AGAIN_SECONDS:

@@ -1,0 +1,45 @@
+"""Sends what a turn of the event loop writes at the end of the turn, so that its receivers wake up once.
+
+A write on a socket wakes the process that waits for it, if that is on the same machine (a proxy, for
+instance). On a virtual machine with an idle core this costs the writer several times the write itself. A turn
+of a busy gateway serves several requests. If their answers follow one another without anything in between,
+the receiver is still awake at the second one. And head and body of an answer become one write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+_LARGE_BYTES: Final = 16 * 1024  # not worth a copy, nor the memory while it waits
+_MOST_PIECES: Final = 64
+
+
+class Outbox:
+    """What waits for the end of the present turn, by transport."""
+
+    __slots__ = ("_waiting",)
+
+    def __init__(self) -> None:
+        self._waiting: dict[asyncio.Transport, list[bytes]] = {}
+
+    def put(self, transport: asyncio.Transport, data: bytes) -> None:
+        """Send bytes at the end of the turn, after those put before; at once if they are many."""
+        pieces = self._waiting.get(transport)
+        if pieces is None:
+            if not self._waiting:
+                asyncio.get_running_loop().call_soon(self._send_all)
+            pieces = self._waiting[transport] = []
+        pieces.append(data)
+        if len(data) > _LARGE_BYTES or len(pieces) > _MOST_PIECES:
+            self.send(transport)
+
+    def send(self, transport: asyncio.Transport) -> None:
+        """Send now what waits for a transport; forget it if the connection is gone."""
+        pieces = self._waiting.pop(transport, None)
+        if pieces and not transport.is_closing():
+            transport.write(b"".join(pieces))
+
+    def _send_all(self) -> None:
+        while self._waiting:
+            self.send(next(iter(self._waiting)))

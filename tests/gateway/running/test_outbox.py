@@ -1,0 +1,81 @@
+"""What waits for the end of a turn of the loop is sent then: together, in order, and nothing to nobody."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from typing_extensions import override
+
+from gateway.running.outbox import Outbox
+
+
+class Wire(asyncio.Transport):
+    """Keeps what is written to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[bytes] = []
+        self.is_gone = False
+
+    @override
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        assert not self.is_gone
+        self.sent.append(bytes(data))
+
+    @override
+    def is_closing(self) -> bool:
+        return self.is_gone
+
+
+async def test_a_turns_pieces_are_one_write() -> None:
+    """Head and body of several answers leave at the end of the turn, those of each connection together."""
+    outbox, first, second = Outbox(), Wire(), Wire()
+    for piece in (b"head ", b"body"):
+        outbox.put(first, piece)
+        outbox.put(second, piece.upper())
+    assert first.sent == []
+    await asyncio.sleep(0)
+    assert (first.sent, second.sent) == ([b"head body"], [b"HEAD BODY"])
+
+
+async def test_each_turn_sends_its_own() -> None:
+    """What is put in the next turn is sent at that one's end."""
+    outbox, wire = Outbox(), Wire()
+    for piece in (b"1", b"2", b"3"):
+        outbox.put(wire, piece)
+        await asyncio.sleep(0)
+    assert wire.sent == [b"1", b"2", b"3"]
+
+
+@pytest.mark.parametrize(("pieces", "writes"), [([b"x" * 50_000], 1), ([b"x"] * 200, 4)])
+async def test_much_does_not_wait(pieces: list[bytes], writes: int) -> None:
+    """A large piece, and many small ones, are sent within the turn, behind what was put before."""
+    outbox, wire = Outbox(), Wire()
+    outbox.put(wire, b"first")
+    for piece in pieces:
+        outbox.put(wire, piece)
+    assert wire.sent[0].startswith(b"firstx")
+    await asyncio.sleep(0)
+    assert b"".join(wire.sent) == b"first" + b"".join(pieces)
+    assert len(wire.sent) == writes
+
+
+async def test_a_connection_that_is_gone_gets_nothing() -> None:
+    """If a connection ends within the turn, the others still get their answers."""
+    outbox, gone, other = Outbox(), Wire(), Wire()
+    outbox.put(gone, b"x")
+    outbox.put(other, b"y")
+    gone.is_gone = True
+    await asyncio.sleep(0)
+    assert (gone.sent, other.sent) == ([], [b"y"])
+
+
+async def test_what_waits_can_be_sent_at_once() -> None:
+    """Before a connection is closed, its answer is sent, and only once."""
+    outbox, wire = Outbox(), Wire()
+    outbox.put(wire, b"last")
+    outbox.send(wire)
+    assert wire.sent == [b"last"]
+    await asyncio.sleep(0)
+    assert wire.sent == [b"last"]
