@@ -6,7 +6,7 @@ docs/configuration.md carry it.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -20,6 +20,8 @@ from gateway.config.promotion import PromotionSpec
 from gateway.config.references import MAX_POLICIES, MIN_POLICIES
 from gateway.config.section import Section
 from gateway.config.values import (
+    Level,
+    Margin,
     ModelName,
     Name,
     TemplateFile,
@@ -28,6 +30,9 @@ from gateway.config.values import (
 
 # experiments/collecting.py holds what each way does.
 Collect = Literal["matched", "side_by_side", "regenerate", "shadow"]
+
+_LEAST_COST: Final = 1e-6
+_MOST_COST: Final = 1e6
 
 
 class PolicySpec(Section):
@@ -149,13 +154,9 @@ class ExperimentSpec(Section):
         default="e-process",
         description="What decides. `e-process` and `glr` are exact; `lr-mixture` is asymptotic.",
     )
-    delta: float = Field(
-        default=0.05, gt=0, lt=1, description="Largest probability of promoting a wrong policy."
-    )
-    epsilon: float = Field(
+    delta: Level = Field(default=0.05, description="Largest probability of promoting a wrong policy.")
+    epsilon: Margin = Field(
         default=0.02,
-        ge=0,
-        lt=0.5,
         description="Smallest preference margin that matters; policies closer than this count as equal.",
     )
     promise: Literal["no_worse_than_any", "no_worse_than_best"] = Field(
@@ -256,12 +257,23 @@ class ExperimentSpec(Section):
                 "Use `guarantee: exact` with `stopping: e-process`, or no_worse_than_any.",
             )
         self._check_last_look()
-        if self.objective == "cost" and not all(policy.cost > 0 for policy in self.policies.values()):
-            raise fault("`objective: cost` needs the cost of every policy.", "Declare a `cost` for each.")
+        self._check_costs()
         for group in self.interactions:
             if len(set(group)) < 2 or not set(group) <= set(self.grid or {}):  # noqa: PLR2004 - of a pair
                 raise fault(f"{group} is no interaction.", "Name two or more axes of the grid.")
         return self
+
+    def _check_costs(self) -> None:
+        if self.objective == "comparisons":
+            return
+        for name, policy in self.policies.items():
+            if policy.cost == 0:
+                raise fault("`objective: cost` needs the cost of every policy.", "Declare a `cost` for each.")
+            if not _LEAST_COST <= policy.cost <= _MOST_COST:
+                raise fault(
+                    f"The cost of `{name}` is {policy.cost:g}, with `objective: cost`.",
+                    f"Use a unit in which every cost is between {_LEAST_COST:g} and {_MOST_COST:g}.",
+                )
 
     def _check_last_look(self) -> None:
         if not self.last_look:

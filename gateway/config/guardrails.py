@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, Final, Literal, Self
@@ -11,7 +12,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from gateway.config.promotion import PromotionSpec
 from gateway.config.section import Section
-from gateway.config.values import fault
+from gateway.config.values import Level, fault
 
 Then = Literal["eject", "pause", "rollback", "ask"]
 
@@ -29,10 +30,14 @@ _PERCENT: Final = re.compile(r"(\d{1,4}(?:\.\d+)?)%")
 _LARGEST: Final = 1e12
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
+
+
 def _as_tolerance(value: Any) -> Any:
-    if isinstance(value, str) and _PERCENT.fullmatch(value) is None:
+    if not _is_number(value) and not (isinstance(value, str) and _PERCENT.fullmatch(value)):
         raise fault(
-            f"{value!r} is no tolerance.",
+            f"{reprlib.repr(value)} is no tolerance.",
             "Write a percentage of the incumbent's number, such as 20%, or a number such as 0.01.",
         )
     return value
@@ -45,7 +50,20 @@ Tolerance = Annotated[
         {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": f"^{_PERCENT.pattern}$"}]}
     ),
 ]
-Bound = Annotated[float, Field(ge=-_LARGEST, le=_LARGEST)]
+
+
+def _as_range(value: Any) -> Any:
+    if value is None or value == "boolean":
+        return value
+    if isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_number, value)):  # noqa: PLR2004
+        return tuple(value)
+    raise fault(
+        f"{reprlib.repr(value)} is no range.",
+        "Write the smallest and the largest number, such as [0, 1], or boolean. "
+        f"Numbers may be from -{_LARGEST:g} to {_LARGEST:g}.",
+    )
+
+
 _RANGE_SCHEMA: Final = {
     "anyOf": [
         {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2},
@@ -67,10 +85,8 @@ class GuardrailSpec(Section):
         "experiment is paused, and resuming it is the answer. In each case the policy is not promoted, and "
         "while a promotion is watched, all but `ask` take it back."
     )
-    level: float = Field(
+    level: Level = Field(
         default=0.01,
-        gt=0,
-        lt=1,
         description="Largest probability that the guardrail ever finds a policy worse that is not.",
     )
     up_to: float | None = Field(
@@ -81,8 +97,8 @@ class GuardrailSpec(Section):
         "one.",
     )
     range: Annotated[
-        tuple[Bound, Bound] | Literal["boolean"] | None,
-        BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
+        tuple[float, float] | Literal["boolean"] | None,
+        BeforeValidator(_as_range),
         WithJsonSchema(_RANGE_SCHEMA),
     ] = Field(
         default=None,

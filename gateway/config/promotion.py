@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from gateway.config.references import MIN_COMPARISONS
 from gateway.config.section import Section
-from gateway.config.values import DURATION_PATTERN, Duration, fault
+from gateway.config.values import DURATION_PATTERN, Duration, Level, Margin, fault
 from gateway.config.webhooks import ConfirmSpec
 
 _USUAL: Final = timedelta(days=7)
@@ -53,16 +53,12 @@ class WatchSpec(Section):
         ge=1,
         description="Number of comparisons after which the watch ends, if that comes first.",
     )
-    level: float = Field(
+    level: Level = Field(
         default=0.05,
-        gt=0,
-        lt=1,
         description="Largest probability of rolling a promotion back although the policy is no worse.",
     )
-    margin: float | None = Field(
+    margin: Margin | None = Field(
         default=None,
-        ge=0,
-        lt=0.5,
         description="How much less often than one half the promoted policy may be preferred; the "
         "experiment's `epsilon` where it is left out.",
     )

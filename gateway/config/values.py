@@ -272,6 +272,8 @@ ModelName = Annotated[
     ),
 ]
 TextOrReference = Annotated[str, BeforeValidator(_resolve), refuse_if(unsendable_text)]
+Level = Annotated[float, Field(ge=1e-100, lt=1)]  # the inverse of a smaller one is soon infinite
+Margin = Annotated[float, Field(ge=0, le=0.49)]  # one half and the margin stay below 1
 SecondsOrReference = Annotated[
     float,
     Field(strict=False, gt=0, le=86_400),

@@ -12,14 +12,16 @@ from .conftest import ENVIRON, EXPERIMENT, GOOD, Issues, Load, Write, only
 @pytest.mark.parametrize(
     ("line", "path", "found", "remedy"),
     [
-        ("delta: 0", "delta", "0 ", "greater than 0 and less than 1"),
-        ("delta: 1", "delta", "1 ", "greater than 0 and less than 1"),
+        ("delta: 0", "delta", "0 ", "at least 1e-100 and less than 1"),
+        ("delta: 1", "delta", "1 ", "at least 1e-100 and less than 1"),
+        ("delta: 1.0e-300", "delta", "1e-300 ", "at least 1e-100 and less than 1"),
+        ("epsilon: 0.49999999999999994", "epsilon", "0.49999999999999994 ", "at most 0.49"),
         ("delta: .nan", "delta", "nan", "finite number"),
         ("delta: small", "delta", "'small'", "a number"),
         ('delta: "0.05"', "delta", "'0.05'", "a number"),
         ("delta: yes", "delta", "True", "a number"),
-        ("epsilon: 0.5", "epsilon", "0.5", "at least 0 and less than 0.5"),
-        ("epsilon: -0.1", "epsilon", "-0.1", "at least 0 and less than 0.5"),
+        ("epsilon: 0.5", "epsilon", "0.5", "at least 0 and at most 0.49"),
+        ("epsilon: -0.1", "epsilon", "-0.1", "at least 0 and at most 0.49"),
         ("max_comparisons: 0", "max_comparisons", "0", "a whole number at least 1"),
         ("max_comparisons: 10.5", "max_comparisons", "10.5", "a whole number"),
         ("max_comparisons: 10", "max_comparisons", "10", "Raise max_comparisons"),
@@ -353,3 +355,17 @@ def test_fallbacks_that_meet_again_are_no_circle(write: Write) -> None:
     """Two models may share a fallback, directly and by way of another."""
     config = load_config(write(with_fallbacks(big="[mid, small]", mid="[small]")), ENVIRON)
     assert [entry.fallbacks for entry in config.model_list] == [[], ["mid", "small"], ["small"]]
+
+
+@pytest.mark.parametrize(
+    ("cost", "says"), [("0", "of every policy"), ("1e308", "1e-06 and 1e+06"), ("5e-324", "1e-06 and 1e+06")]
+)
+def test_costs_that_no_planner_can_weigh_are_refused(
+    issues: Issues, load: Load, cost: str, says: str
+) -> None:
+    """`objective: cost` takes costs of an ordinary size only; without it they only break ties."""
+    text = GOOD.replace("base: {model: small", f"base: {{model: small, cost: {cost}")
+    text = text.replace("warm: {model: small", "warm: {model: small, cost: 1")
+    (issue,) = issues(text + "    objective: cost\n")
+    assert says in f"{issue.problem} {issue.remedy}"
+    assert load(text).experiments["support"].objective == "comparisons"

@@ -33,7 +33,14 @@ from tests.gateway.building import gateway_config
             "cannot fall by 100%",
         ),
         ("error_rate", {"worse_by": 0.1, "then": "rollback"}, "no promotion here is staged or watched"),
-        ("error_rate", {"worse_by": 0.1, "then": "eject", "level": 0}, "greater than 0"),
+        ("error_rate", {"worse_by": 0.1, "then": "eject", "level": 0}, "greater than or equal to 0.00000"),
+        ("error_rate", {"worse_by": [1], "then": "eject"}, "[1] is no tolerance"),
+        ("error_rate", {"worse_by": True, "then": "eject"}, "True is no tolerance"),
+        ("error_rate", {"worse_by": float("nan"), "then": "eject"}, "nan is no tolerance"),
+        ("csat", {"worse_by": 0.1, "then": "ask", "range": [-1e308, 1]}, "may be from -1e+12 to 1e+12"),
+        ("csat", {"worse_by": 0.1, "then": "ask", "range": ["a", 1]}, "['a', 1] is no range"),
+        ("csat", {"worse_by": 0.1, "then": "ask", "range": [1]}, "[1] is no range"),
+        ("csat", {"worse_by": 0.1, "then": "ask", "range": "bool"}, "'bool' is no range"),
     ],
 )
 def test_a_guardrail_that_cannot_work_is_refused(name: str, spec: dict[str, Any], says: str) -> None:
