@@ -190,7 +190,7 @@ class BackupFile:
         try:
             fields: dict[str, Any] = json.loads(line)
             del fields["type"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise BackupFileError(
                 f"{self._path} is not whole, or no backup: it holds what is no line of one."
             ) from error

@@ -50,7 +50,7 @@ class Winner:
             return cls(about["name"], about["policies"][champion], about["policy_fingerprints"][champion])
         except OSError as error:
             raise GatewayError(f"{path} cannot be read: {error.strerror}.") from error
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise GatewayError(f"{path} is no certificate that names a winner.") from error
 
     def check(self, definitions: Mapping[str, Definition], file: Path, *, compares_content: bool) -> None:

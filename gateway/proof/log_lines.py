@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import orjson
 
+from gateway.llm_po.scalars import is_real, shown
 from policy_store.events import LoggedEvent
 from policy_store.experiment import Experiment
 from policy_store.log_records import Comparison, Inherited, LoggedPlan, LogRecord
@@ -26,6 +27,13 @@ from policy_store.watch_records import Watch, WatchTerms
 LOG_SCHEMA: Final = 1
 _NOTED: Final = frozenset({"units", "given_at", "position", "served"})
 _LISTS: Final = ("voters", "units", "given_at", "served")
+_WHOLE: Final = {
+    "comparison": ("number", "first", "second", "probability_millionths", "plan_version"),
+    "plan": ("version", "fence", "comparisons"),
+    "event": (),
+    "inherited": ("generation", "after", "comparisons"),
+}
+"""For each type of record, what is a whole number in it."""
 # Later versions may say more of a comparison, such as its `segment`; no promise rests on that.
 _COMPARISON: Final = frozenset(Comparison.__dataclass_fields__) - frozenset(_LISTS)
 
@@ -134,7 +142,13 @@ def record_from(fields: dict[str, Any]) -> LogRecord:
         KeyError, TypeError, ValueError: If the line is no record.
     """
     values = dict(fields)
-    match values.pop("type"):
+    kind = values.pop("type")
+    for name in _WHOLE.get(kind, ()):
+        if type(values[name]) is not int:
+            raise ValueError(f"{name} is {shown(values[name])}, which is no whole number")
+    if not is_real(values.get("at", 0)):
+        raise ValueError(f"at is {shown(values['at'])}, which is no time")
+    match kind:
         case "comparison":
             known = {name: value for name, value in values.items() if name in _COMPARISON}
             known.update((name, tuple(values.get(name, ()))) for name in _LISTS)
@@ -143,10 +157,10 @@ def record_from(fields: dict[str, Any]) -> LogRecord:
             values["forecasts"] = tuple(_forecast(*each) for each in values["forecasts"])
             return LoggedPlan(**values)
         case "event":
+            if not isinstance(values["kind"], str) or not isinstance(values["detail"], dict):
+                raise TypeError("an event has a kind and a detail")
             return LoggedEvent(**values)
         case "inherited":
-            if not all(isinstance(values[name], int) for name in ("generation", "after", "comparisons")):
-                raise ValueError("what was inherited has other numbers than integers")
             return Inherited(**values)
         case other:
             raise ValueError(f"unknown type {other!r}")

@@ -9,7 +9,7 @@ of the generations before (`ancestry`); a watch over the promotion ended as its 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from gateway.experiments.structure import structure_of
 from gateway.llm_po.certificate import recompute
 from gateway.llm_po.errors import LlmPoError
 from gateway.llm_po.lines import UNSTATED_PROMISE
+from gateway.llm_po.scalars import is_whole
 from gateway.proof.ancestry import Ancestry, retrace
 from gateway.proof.forecasts import misapplied_forecasts
 from gateway.proof.informed import misinformed
@@ -86,6 +87,15 @@ def verify(recorded: RecordedExperiment) -> Verification:
     certificate, by_hand = recorded.certificate, tuple(moves_by_hand(recorded.own.records))
     if certificate is None:
         return _undecided(recorded, by_hand)
+    try:
+        return _compared(recorded, certificate, by_hand)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        return _of_log(recorded, "unreadable", [f"The certificate cannot be read: {error!r}."], by_hand)
+
+
+def _compared(
+    recorded: RecordedExperiment, certificate: dict[str, Any], by_hand: tuple[dict[str, Any], ...]
+) -> Verification:
     inherited = recorded.own.inherited
     return Verification(
         name=recorded.name,
@@ -118,10 +128,20 @@ def _undecided(recorded: RecordedExperiment, by_hand: tuple[dict[str, Any], ...]
             f"The experiment {recorded.name!r} is {recorded.state}: it has no certificate to verify."
             + "".join(f"\n{hand_sentence(move)}" for move in by_hand)
         )
+    return _of_log(recorded, "undecided", differences, by_hand)
+
+
+def _of_log(
+    recorded: RecordedExperiment,
+    outcome: str,
+    differences: Sequence[str],
+    by_hand: tuple[dict[str, Any], ...],
+) -> Verification:
+    """What is found without anything that a certificate says."""
     return Verification(
         name=recorded.name,
         generation=recorded.own.generation,
-        outcome="undecided",
+        outcome=outcome,
         champion=None,
         comparisons=len(recorded.own.comparisons),
         statistic_nats=None,
@@ -181,7 +201,8 @@ class CertificateCheck:
     def champion_name(self) -> str | None:
         """The name of the policy whose index the certificate gives; None if it gives none."""
         champion = self._certificate.get("champion")
-        return self._recorded.own.experiment.policies[champion] if isinstance(champion, int) else None
+        policies = self._recorded.own.experiment.policies
+        return policies[champion] if is_whole(champion, 0) and champion < len(policies) else None
 
     @property
     def _is_by_hand(self) -> bool:

@@ -291,6 +291,38 @@ async def test_broken_line_is_named(decide: Callable[..., Any]) -> None:
         read_log(lines)
 
 
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [
+        ("plan", "version", None),
+        ("plan", "comparisons", "7"),
+        ("comparison", "number", 1.5),
+        ("comparison", "plan_version", True),
+        ("comparison", "at", {}),
+        ("event", "detail", 0),
+        ("event", "kind", [[]]),
+    ],
+)
+async def test_a_line_with_another_kind_of_value_is_named(
+    decide: Callable[..., Any], kind: str, field: str, value: object
+) -> None:
+    """What no gateway writes is refused as a whole, not calculated with."""
+    rows = await decide()
+    of_type(rows, kind)[-1][field] = value
+    with pytest.raises(UnreadableLogError, match=f"Line {1 + rows.index(of_type(rows, kind)[-1])} "):
+        read_log(json.dumps(row) for row in rows)
+
+
+@pytest.mark.parametrize("champion", [2**63, -1, True, 99], ids=str)
+async def test_a_champion_that_is_no_policy_is_a_difference(
+    decide: Callable[..., Any], champion: object
+) -> None:
+    """No policy is found under such a number, also not by counting from the end."""
+    rows = await decide()
+    rows[0]["certificate"]["champion"] = champion
+    assert not checked(rows).is_confirmed
+
+
 def test_empty_log_is_refused() -> None:
     """An empty log is not taken for an undecided experiment."""
     with pytest.raises(UnreadableLogError, match="empty"):
