@@ -6,13 +6,17 @@ transactions. All of that takes longer than sending a command and reading its re
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from hiredis import pack_command
 from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.client import Pipeline as DriversPipeline
 from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 
@@ -30,7 +34,15 @@ def packing(kind: type[Any]) -> type[Any]:
 
 
 class Pool(BlockingConnectionPool):
-    """A pool from which calls can take connections while idle ones are being closed."""
+    """A pool whose connections calls get in the order in which they asked, also while idle ones are closed.
+
+    The driver wakes the call that has waited longest, but whoever asks before it runs gets the connection: a
+    few calls in a row can keep all others waiting until their time is over.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def get_connection(
         self,
@@ -38,9 +50,13 @@ class Pool(BlockingConnectionPool):
         *keys: Any,  # noqa: ARG002
         **options: Any,  # noqa: ARG002
     ) -> Any:
-        """A connection that is open. Only a call that has to wait for one waits in the driver's way."""
-        if not self.can_get_connection():
-            return await super().get_connection()  # type: ignore[no-untyped-call]
+        """A connection that is open.
+
+        Raises:
+            ConnectionError: If none was free in time, or none could be made.
+        """
+        if self._waiting or not self.can_get_connection():
+            await self._turn()
         connection: Any = self.get_available_connection()  # type: ignore[no-untyped-call]
         try:
             await self.ensure_connection(connection)
@@ -53,8 +69,29 @@ class Pool(BlockingConnectionPool):
         """Give a connection back, and wake the call that has waited longest for one."""
         self._in_use_connections.remove(connection)
         self._available_connections.append(connection)
-        async with self._condition:
-            self._condition.notify()
+        self._wake()
+
+    async def _turn(self) -> None:
+        """Wait until there is a connection and no earlier call waits for it."""
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        self._wake()  # more connections may be free than calls waited
+        try:
+            async with asyncio.timeout(self.timeout):
+                await turn
+        except BaseException as error:
+            self._waiting.remove(turn)
+            self._wake()  # the turn may have come in the meantime
+            if isinstance(error, TimeoutError):
+                raise RedisConnectionError("No connection available.") from None
+            raise
+        self._waiting.remove(turn)
+
+    def _wake(self) -> None:
+        free = self.max_connections - len(self._in_use_connections)
+        for turn in islice(self._waiting, free):
+            if not turn.done():
+                turn.set_result(None)
 
     async def disconnect(self, inuse_connections: bool = True) -> None:
         """Close connections; idle ones at once.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
@@ -73,6 +74,40 @@ async def test_calls_beyond_the_connections_wait_for_one(client: ServerClient) -
     assert found == [[f"{number} {part}" for part in range(3)] for number in range(50)]
     assert client.connection_pool.can_get_connection()
     assert len(client.connection_pool._available_connections) <= CONNECTIONS
+
+
+@not_a_cluster
+async def test_calls_get_connections_in_their_order(client: ServerClient) -> None:
+    """A caller that asks again and again does not keep the others waiting."""
+    done: Counter[int] = Counter()
+    lead = 0
+
+    async def repeatedly(caller: int) -> None:
+        nonlocal lead
+        for _ in range(5):
+            await client.ping()
+            done[caller] += 1
+            lead = max(lead, done[caller] - min(done[each] for each in range(4 * CONNECTIONS)))
+
+    await asyncio.gather(*map(repeatedly, range(4 * CONNECTIONS)))
+    assert lead <= 2, lead
+
+
+@not_a_cluster
+async def test_a_caller_that_leaves_gives_its_turn_to_the_next(client: ServerClient) -> None:
+    """Also if it leaves just when its turn has come."""
+    assert isinstance(client, SingleClient)
+    pool = client.connection_pool
+    held = [await pool.get_connection() for _ in range(CONNECTIONS)]
+    first, second = (asyncio.create_task(pool.get_connection()) for _ in range(2))
+    await asyncio.sleep(0)
+    await pool.release(held[0])
+    first.cancel()
+    async with asyncio.timeout(PATIENCE_SECONDS / 2):
+        taken = await second
+    assert first.cancelled()
+    for connection in (taken, *held[1:]):
+        await pool.release(connection)
 
 
 async def test_a_caller_that_leaves_leaves_no_reply_behind(client: ServerClient) -> None:
