@@ -89,6 +89,12 @@ DEFAULT_SCALES: Final = Scales.grid(
 )
 """No pair effects is as likely as any. Policies that hardly differ are expected, too."""
 
+OVER_RIVALS_SCALES: Final = Scales.grid(
+    [(0.5, 0.0, 0.36), (0.12, 0.0, 0.24), (0.5, 0.15, 0.16), (0.5, 0.5, 0.16), (0.5, 1.5, 0.08)]
+)
+"""The same with large effects less likely, for promises whose evidence adds up over the rivals of a policy
+(docs/decisions/0168-smaller-effects.md)."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fit:

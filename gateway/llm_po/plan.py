@@ -119,7 +119,7 @@ def plan(
     same_policies(tally.policies, design.policies)
     if caps is not None and len(caps.most) != design.policies:
         raise DesignError(f"There are caps for {len(caps.most)} policies, and {design.policies} policies.")
-    alone = scales_for(design.features)
+    alone = scales_for(design.features, over_rivals=design.assumes_winner)
     scales = informed([source[None] for source in sources], alone) if sources else alone
     pooled = None if start is None else start.pooled
     situation = replace(Situation.of(tally, design), start=pooled, scales=scales)

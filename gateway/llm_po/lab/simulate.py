@@ -132,7 +132,7 @@ class _Batch:
         self._request_costs, self._spent = costs, np.zeros(runs)
         self._caps = trial.relabelled_caps(self._orders[0])  # with caps there is one run
         self._compared, self._opportunities = 1.0, 0.0
-        self._alone = scales_for(self._features)
+        self._alone = scales_for(self._features, over_rivals=self._design.assumes_winner)
         self._scales = self._informed()
         self._requests = np.zeros(policies, dtype=np.int64)
         self._looks = 1 - rng.spawn(1)[0].random(runs) if trial.last_look else np.zeros(runs)

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from gateway.llm_po.bradley_terry import DEFAULT_SCALES, Scales
+from gateway.llm_po.bradley_terry import DEFAULT_SCALES, OVER_RIVALS_SCALES, Scales
 from gateway.llm_po.structured.features import Features
 from gateway.llm_po.structured.linear import prior_precision
 
@@ -21,9 +21,16 @@ _CELLS: Final = ((0.03, 0.0), (0.2, 0.0), (0.5, 0.0), (0.5, 0.5))
 """Standard deviations of residuals and pair effects, in logits; the first means no residual."""
 
 
-def scales_for(features: Features | None) -> Scales:
-    """The grid of priors for these features; the usual one without any."""
-    return DEFAULT_SCALES if features is None else structured_scales(features)
+def scales_for(features: Features | None, *, over_rivals: bool) -> Scales:
+    """The grid of priors for these features; without any, the usual one.
+
+    Args:
+        features: The structure assumed, or None.
+        over_rivals: Whether evidence against a policy adds up over its rivals.
+    """
+    if features is not None:
+        return structured_scales(features)
+    return OVER_RIVALS_SCALES if over_rivals else DEFAULT_SCALES
 
 
 def structured_scales(features: Features) -> Scales:
