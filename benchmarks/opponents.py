@@ -1,47 +1,46 @@
-"""Comparisons to a decision by how the opponent of a challenger is chosen, on the same outcomes.
+"""Comparisons to a winner by how the opponent of a challenger is chosen.
 
-    python -m benchmarks.opponents [--seeds 40] [--only WORLD ...]
+    python -m benchmarks.opponents [--seeds 100] [--only WORLD ...]
 
-Writes benchmarks/results/opponents.json and .md. The rules differ in which rival a policy meets, of those
-that may show that it is not the best (`RULES`). All meet the same outcomes: the n-th comparison of two
+Writes benchmarks/results/opponents.json and .md. All rules meet the same outcomes: the n-th comparison of two
 policies has the same outcome in a run, whenever it comes. So differences are paired.
+
+The rules differ in which rival a policy meets, of those that may show that it is not the best
+(docs/decisions/0158 and 0167). `former`: the expected growth rate if the preference were known, plus what a
+look ahead may find. `now`: ours, the growth rate with the forecast that will be published, plus what a look
+ahead may find. `at once`: without the look ahead. `optimistic`: the growth rate at an upper bound, after
+Sandoval, Waudby-Smith and Jordan. `joined`: ours at such a bound, as far as there seem to be no effects of
+pairs. `known`: the true growth rates, which no sampler knows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from benchmarks.forecast_sides import Coupled, coupled
-from benchmarks.identification import BUDGET, DELTA, ROOT, clear_worlds, misfits, near_ties
-from benchmarks.reporting import mean_and_error, run_cases, table
+from benchmarks.paired import Taken, run_variants
 from gateway.llm_po import samplers
-from gateway.llm_po.bradley_terry import Fit
+from gateway.llm_po.bradley_terry import Fit, logistic
 from gateway.llm_po.draws import information_below
 from gateway.llm_po.lab.simulate import Trial
-from gateway.llm_po.lab.world_files import load_world
-from gateway.llm_po.lab.worlds import World
 from gateway.llm_po.samplers import LlmPo, Situation
 from gateway.llm_po.wins import FloatArray, IntArray
 
-BRADLEY_TERRY: Final = ("bt-5", "bt-8-normal", "bt-16-normal")
-NEAR_TIES: Final = ("near-tie-2", "near-tie-5")
-MISFITS: Final = ("non-bt-8", "non-bt-16")
-REAL: Final = ("pandalm_human_5", "debian_leader_9", "arxiv_rankers_6", "wmt15_eng_fin_10")
-KINDS: Final = {
-    "Bradley-Terry": BRADLEY_TERRY,
-    "near ties": NEAR_TIES,
-    "far from Bradley-Terry": MISFITS,
-    "real matrices": REAL,
-}
 NODES, _RAW_WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
 WEIGHTS: Final = _RAW_WEIGHTS / _RAW_WEIGHTS.sum()
+BOUND: Final = 0.2
+SMALLEST_RATE: Final = 0.001
+LOOK_AHEAD: Final = 1 / 8
 
-Rule = Callable[[Coupled, Situation, Fit, float], FloatArray]
-"""How much each rival promises against each policy at a threshold, shape (R, K, K)."""
+Rate = Callable[[FloatArray, FloatArray, float], FloatArray]
+"""The growth rate of pairs by mean and variance of their normal logits, at a threshold."""
+
+Rule = Callable[[Coupled, Situation, Fit, FloatArray, float], FloatArray]
+"""How much each rival promises against each policy by the nats missing, at a threshold; shape (R, K, K)."""
 
 
 def mean_of_power(fitted: Fit, threshold: float, power: int) -> FloatArray:
@@ -54,16 +53,72 @@ def mean_of_power(fitted: Fit, threshold: float, power: int) -> FloatArray:
     return np.asarray(np.einsum("rg,rgij->rij", fitted.weights, np.sum(powers, axis=0)))
 
 
-def cubed(_: Coupled, __: Situation, fitted: Fit, threshold: float) -> FloatArray:
-    """The former rule: the posterior mean of the growth rate to the power of three."""
-    return mean_of_power(fitted, threshold, 3)
+def rate_if_known(logits: FloatArray, variance: FloatArray, threshold: float) -> FloatArray:
+    """The mean of the growth rate, if the forecast will be right."""
+    points = [information_below(logits + node * np.sqrt(variance), threshold) for node in NODES]
+    return np.asarray(np.tensordot(WEIGHTS, points, 1))
 
 
-def optimistic(_: Coupled, situation: Situation, fitted: Fit, threshold: float) -> FloatArray:
+def rate_as_forecast(logits: FloatArray, variance: FloatArray, threshold: float) -> FloatArray:
+    """The growth rate if the forecast is the posterior mean."""
+    return information_below(logits / np.sqrt(1 + np.pi / 8 * variance), threshold)
+
+
+def ahead(
+    rate: Rate, logits: FloatArray, variance: FloatArray, missing: FloatArray, threshold: float
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Rates, the gain of the best one by a look ahead, its length, and the comparisons left; (R, K, K)."""
+    itself = np.eye(logits.shape[1], dtype=np.bool_)
+    rates = np.where(itself, -1.0, rate(logits, variance, threshold))
+    second, first = np.moveaxis(np.partition(rates, -2, axis=2)[..., -2:], 2, 0)[..., None]
+    others = np.where(rates >= first, second, first)
+    left = np.broadcast_to(missing[..., None] / np.maximum(first, SMALLEST_RATE), rates.shape)
+    length = np.maximum(LOOK_AHEAD * left, 1.0)
+    chance = logistic(logits / np.sqrt(1 + np.pi / 8 * variance))
+    unknown = variance / (1 + length * chance * (1 - chance) * variance)
+    moved = np.sqrt(variance - unknown)
+    found = [np.maximum(rate(logits + node * moved, unknown, threshold), others) for node in NODES]
+    gain = np.where(itself, 0.0, np.maximum(np.tensordot(WEIGHTS, found, 1) - first, 0.0))
+    return rates, gain, length, left
+
+
+def looking_ahead(
+    rate: Rate, logits: FloatArray, variance: FloatArray, missing: FloatArray, threshold: float
+) -> FloatArray:
+    """What a comparison tells, and what a look ahead at the pair alone may find for those that follow."""
+    rates, gain, length, left = ahead(rate, logits, variance, missing, threshold)
+    return rates + gain * np.maximum(left / length - 1, 0.0)
+
+
+def former(_: Coupled, __: Situation, fitted: Fit, missing: FloatArray, threshold: float) -> FloatArray:
+    """The former rule."""
+    return looking_ahead(rate_if_known, *_moments(fitted), missing, threshold)
+
+
+def at_once(_: Coupled, __: Situation, fitted: Fit, ___: FloatArray, threshold: float) -> FloatArray:
+    """What a comparison tells, and nothing else."""
+    return rate_as_forecast(*_moments(fitted), threshold)
+
+
+def optimistic(_: Coupled, situation: Situation, fitted: Fit, __: FloatArray, threshold: float) -> FloatArray:
     """The growth rate at a bound of the logit that widens as the policy is compared more often."""
-    compared = (situation.wins + situation.wins.swapaxes(1, 2)).sum(axis=2)[:, :, None]
     logits, variance = _moments(fitted)
-    return information_below(logits - np.sqrt(0.2 * np.log1p(compared) * variance), threshold)
+    return information_below(logits - _width(situation, variance), threshold)
+
+
+def joined(
+    _: Coupled, situation: Situation, fitted: Fit, missing: FloatArray, threshold: float
+) -> FloatArray:
+    """Ours at a bound whose width is multiplied by the probability that there are no effects of pairs."""
+    logits, variance = _moments(fitted)
+    alike = fitted.weights[:, situation.scales.effect_sd == 0].sum(axis=1)[:, None, None]
+    bound = logits - alike * _width(situation, variance)
+    return looking_ahead(rate_as_forecast, bound, variance, missing, threshold)
+
+
+def _width(situation: Situation, variance: FloatArray) -> FloatArray:
+    compared = (situation.wins + situation.wins.swapaxes(1, 2)).sum(axis=2)[:, :, None]
+    return np.asarray(np.sqrt(BOUND * np.log1p(compared) * variance))
 
 
 def _moments(fitted: Fit) -> tuple[FloatArray, FloatArray]:
@@ -73,7 +128,7 @@ def _moments(fitted: Fit) -> tuple[FloatArray, FloatArray]:
     return mean, np.einsum("rg,rgij->rij", fitted.weights, around)
 
 
-def known(batch: Coupled, _: Situation, __: Fit, threshold: float) -> FloatArray:
+def known(batch: Coupled, _: Situation, __: Fit, ___: FloatArray, threshold: float) -> FloatArray:
     """The true growth rate."""
     preferences = batch._trial.world.preferences  # noqa: SLF001 - no sampler may know it
     orders = batch._orders  # noqa: SLF001
@@ -82,9 +137,11 @@ def known(batch: Coupled, _: Situation, __: Fit, threshold: float) -> FloatArray
 
 
 RULES: Final[dict[str, Rule | None]] = {
-    "cubed": cubed,
+    "former": former,
+    "now": None,
+    "at once": at_once,
     "optimistic": optimistic,
-    "looking ahead": None,
+    "joined": joined,
     "known": known,
 }
 """None: our own."""
@@ -93,14 +150,15 @@ RULES: Final[dict[str, Rule | None]] = {
 class Choosing(LlmPo):
     """Our sampler with another rule for opponents."""
 
-    def __init__(self, rule: Callable[[Situation, Fit, float], FloatArray]) -> None:
+    def __init__(self, rule: Callable[[Situation, Fit, FloatArray, float], FloatArray]) -> None:
         self._rule = rule
 
     def pairs(self, situation: Situation, draws: int, rng: np.random.Generator) -> IntArray:
         """Pairs drawn as ours are, but for the opponents."""
 
-        def promise(fitted: Fit, _: FloatArray, threshold: float, __: FloatArray) -> FloatArray:
-            return np.where(np.eye(situation.policies), -1.0, self._rule(situation, fitted, threshold))
+        def promise(fitted: Fit, missing: FloatArray, threshold: float, _: FloatArray) -> FloatArray:
+            worth = self._rule(situation, fitted, missing, threshold)
+            return np.where(np.eye(situation.policies), -1.0, worth)
 
         ours, samplers.promise = samplers.promise, promise
         try:
@@ -109,12 +167,12 @@ class Choosing(LlmPo):
             samplers.promise = ours
 
 
-def taken(trial: Trial, seeds: int, rule: Rule | None) -> tuple[FloatArray, int]:
-    """The comparisons of every run as multiples of T, and how many promoted wrongly."""
+def taken(trial: Trial, seeds: int, name: str) -> Taken:
+    """What runs take with a rule."""
 
     def made(trial: Trial, runs: int, first: int) -> Coupled:
         batch = Coupled(trial, runs, first)
-        if rule is not None:
+        if (rule := RULES[name]) is not None:
             batch._sampler = Choosing(partial(rule, batch))  # noqa: SLF001
         return batch
 
@@ -122,80 +180,5 @@ def taken(trial: Trial, seeds: int, rule: Rule | None) -> tuple[FloatArray, int]
     return comparisons / trial.yardstick, wrong
 
 
-def row(trial: Trial, seeds: int) -> dict[str, Any]:
-    """One row of the report."""
-    found = {name: taken(trial, seeds, rule) for name, rule in RULES.items()}
-    before = found["cubed"][0]
-    return {
-        "world": trial.world.name,
-        "runs": seeds,
-        "cubed": mean_and_error(before),
-        "differences": {
-            name: mean_and_error(multiples - before)
-            for name, (multiples, _) in found.items()
-            if name != "cubed"
-        },
-        "wrong": [wrong for _, wrong in found.values()],
-    }
-
-
-def cells(row: dict[str, Any]) -> list[str]:
-    """The cells of one row."""
-    differences = [f"{mean:+.3f} ± {error:.3f}" for mean, error in row["differences"].values()]
-    wrong = f"{', '.join(map(str, row['wrong']))} of {row['runs']}"
-    return [row["world"], f"{row['cubed'][0]:.2f} ± {row['cubed'][1]:.2f}", *differences, wrong]
-
-
-def overall(rows: list[dict[str, Any]], worlds: tuple[str, ...], rule: str) -> str:
-    """The geometric mean over worlds of what a rule takes of the former one's comparisons, and its error."""
-    among = [row for row in rows if row["world"] in worlds]
-    differences, before = (
-        np.array([pick(row) for row in among])
-        for pick in (lambda r: r["differences"][rule], lambda r: r["cubed"][0])
-    )
-    shares = 1 + differences[:, 0] / before
-    mean = float(np.exp(np.log(shares).mean()))
-    error = mean * float(np.linalg.norm(differences[:, 1] / before / shares)) / len(among)
-    return f"{mean:.3f} ± {error:.3f}"
-
-
-def page(rows: list[dict[str, Any]], origin: str) -> str:
-    """The Markdown page."""
-    others = [name for name in RULES if name != "cubed"]
-    means = [[kind, *(overall(rows, worlds, rule) for rule in others)] for kind, worlds in KINDS.items()]
-    return "\n".join(
-        [
-            "# Which opponent shows best that a policy is not the best",
-            "",
-            f"{origin}. Comparisons to a winner as multiples of T = hardness x log(1/delta), delta",
-            f"{DELTA}: mean of runs ± standard error with the former rule (`cubed`: the posterior mean of",
-            "the growth rate of evidence to the power of three), and the differences of others on the same",
-            "outcomes. `optimistic`: the growth rate at an upper bound, after Sandoval, Waudby-Smith and",
-            "Jordan. `looking ahead`: ours, its mean plus what a few comparisons may find for those that",
-            "follow. `known`: the true growth rates, which no sampler knows.",
-            "",
-            *table(["world", "cubed", *others, "wrong"], [cells(each) for each in rows]),
-            "",
-            "What each takes of the comparisons of the former rule, geometric means over worlds:",
-            "",
-            *table(["worlds", *others], means),
-            "",
-        ]
-    )
-
-
-def main() -> None:
-    """Run every case and write both files."""
-    folder = ROOT / "tests" / "data" / "worlds"
-    there = {world.name: world for world in [*clear_worlds(), *near_ties(), *misfits()]}
-    chosen: list[World] = [
-        there[name] if name in there else load_world(folder / f"{name}.json")
-        for names in KINDS.values()
-        for name in names
-    ]
-    work = [(world.name, partial(row, Trial(world, delta=DELTA, max_comparisons=BUDGET))) for world in chosen]
-    run_cases("opponents", __doc__, 40, work, cells, page)
-
-
 if __name__ == "__main__":
-    main()
+    run_variants("opponents", __doc__, 100, RULES, taken)

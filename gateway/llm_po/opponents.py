@@ -10,7 +10,7 @@ Source: the knowledge gradient for measurements that count (Ryzhov, Powell and F
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,9 +33,7 @@ _LEAST_WEIGHT: Final = 1e-12
 """Cells of the fit less likely than this are left out, as in expected information."""
 
 _NODES, _RAW_WEIGHTS = np.polynomial.hermite_e.hermegauss(5)
-_FEW_NODES, _RAW_FEW_WEIGHTS = np.polynomial.hermite_e.hermegauss(3)
 _QUADRATURE: Final = list(zip(_NODES, _RAW_WEIGHTS / _RAW_WEIGHTS.sum(), strict=True))
-_COARSE_QUADRATURE: Final = list(zip(_FEW_NODES, _RAW_FEW_WEIGHTS / _RAW_FEW_WEIGHTS.sum(), strict=True))
 
 
 def promise(fit: Fit, missing: FloatArray, threshold: float, prices: FloatArray) -> FloatArray:
@@ -47,13 +45,14 @@ def promise(fit: Fit, missing: FloatArray, threshold: float, prices: FloatArray)
     Args:
         fit: The posterior of R runs.
         missing: Nats still missing against each policy, shape (R, K).
-        threshold: h: a comparison tells kl(mu, h) where mu = P(policy preferred to rival) is below it.
+        threshold: h: a comparison tells kl(q, h) where q, the posterior mean of P(policy preferred to rival),
+            is below it.
         prices: The price of a comparison of each pair, shape (R or 1, K, K).
     """
     logits, variance = _moments(fit)
     prices = np.broadcast_to(prices, logits.shape)
     itself = np.eye(logits.shape[1], dtype=np.bool_)
-    may_beat = (logits < _FURTHEST * np.sqrt(variance)) & ~itself
+    may_beat = (logits < math.log(threshold / (1 - threshold)) + _FURTHEST * np.sqrt(variance)) & ~itself
     pairs = _Pairs(logits[may_beat], variance[may_beat], prices[may_beat], threshold)
     rate = np.where(itself, -1.0, np.zeros_like(logits))
     rate[may_beat] = pairs.rate()
@@ -77,26 +76,25 @@ class _Pairs:
     threshold: float
 
     def rate(self) -> FloatArray:
-        """What a comparison is expected to tell per price."""
-        return self._mean_rate(self.logits, self.variance, _QUADRATURE)
+        """What a comparison is expected to tell per price, if its forecast is the posterior mean."""
+        return self._rate(self.logits, self.variance)
 
     def best_rate_after(self, comparisons: FloatArray, others: FloatArray) -> FloatArray:
         """The expected rate of the better of the rival, after so many comparisons with it, and the others."""
-        chance = logistic(self.logits / np.sqrt(1 + np.pi / 8 * self.variance))
+        chance = logistic(_shrunk(self.logits, self.variance))
         unknown = self.variance / (1 + comparisons * chance * (1 - chance) * self.variance)
         moved, found = np.sqrt(self.variance - unknown), np.zeros_like(others)
         for node, weight in _QUADRATURE:
-            then = self._mean_rate(self.logits + node * moved, unknown, _COARSE_QUADRATURE)
-            found += weight * np.maximum(then, others)
+            found += weight * np.maximum(self._rate(self.logits + node * moved, unknown), others)
         return found
 
-    def _mean_rate(
-        self, logits: FloatArray, variance: FloatArray, quadrature: Sequence[tuple[float, float]]
-    ) -> FloatArray:
-        deviation, mean = np.sqrt(variance), np.zeros_like(logits)
-        for node, weight in quadrature:
-            mean += weight * information_below(logits + node * deviation, self.threshold)
-        return np.asarray(mean / self.prices)
+    def _rate(self, logits: FloatArray, variance: FloatArray) -> FloatArray:
+        return np.asarray(information_below(_shrunk(logits, variance), self.threshold) / self.prices)
+
+
+def _shrunk(logits: FloatArray, variance: FloatArray) -> FloatArray:
+    """The logit of the mean preference under normal logits, by the usual probit scaling."""
+    return np.asarray(logits / np.sqrt(1 + np.pi / 8 * variance))
 
 
 def _moments(fit: Fit) -> tuple[FloatArray, FloatArray]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gateway.llm_po.bradley_terry import Fit, Scales, fit
-from gateway.llm_po.forecast import expected_information
+from gateway.llm_po.bradley_terry import Fit, Scales, fit, logistic
 from gateway.llm_po.opponents import promise
+from gateway.llm_po.unstructured import bernoulli_kl
 from gateway.llm_po.wins import FloatArray
 
 EQUAL_PRICES = np.ones((1, 3, 3))
@@ -36,14 +36,26 @@ def test_a_rival_that_may_be_clearer_is_looked_for_while_much_is_missing() -> No
 
 
 def test_nothing_is_looked_for_when_nothing_is_missing() -> None:
-    """A rival is then worth what a comparison with it is expected to tell, and no more."""
+    """A rival is then worth what a comparison tells if its forecast is the posterior mean, and no more."""
     wins = np.random.default_rng(3).integers(0, 9, (1, 4, 4)) * (1 - np.eye(4, dtype=np.int64))
     fitted = fit(wins, Scales.grid([(0.5, 0.5, 1.0)]))
     found = promise(fitted, np.zeros((1, 4)), 0.5, np.ones((1, 4, 4)))[0]
-    rate = expected_information(fitted, 0.5)[0]
+    nodes, weights = np.polynomial.hermite_e.hermegauss(40)
+    points = fitted.logits[0, 0] + np.multiply.outer(nodes, np.sqrt(fitted.logit_variance[0, 0]))
+    mean = np.tensordot(weights / weights.sum(), logistic(points), 1)
 
     rivals = ~np.eye(4, dtype=np.bool_)
-    assert found[rivals] == pytest.approx(rate[rivals], rel=0.05, abs=1e-3)
+    told = np.where(mean < 0.5, bernoulli_kl(mean, 0.5), 0.0)
+    assert found[rivals] == pytest.approx(told[rivals], rel=0.05, abs=1e-4)
+
+
+def test_a_rival_known_to_be_even_tells_against_a_policy_with_a_margin() -> None:
+    """At 1/2 + epsilon, what it takes to be "no worse", also an even preference is evidence."""
+    wins = np.array([[[0, 50_000], [50_000, 0]]])
+
+    assert promise(fit(wins), np.ones((1, 2)), 0.6, np.ones((1, 2, 2)))[0, 0, 1] > 0.9 * bernoulli_kl(
+        0.5, 0.6
+    )
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.52])
