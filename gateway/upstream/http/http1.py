@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from copy import copy
+from collections.abc import Awaitable, Callable
+from functools import partial
 from io import BytesIO
-from typing import Any, Final, cast
+from typing import Final, cast
 from weakref import WeakKeyDictionary
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
+from aiohttp.helpers import TimerNoop
 from aiohttp.http import StreamWriter
+from aiohttp.http_writer import _serialize_headers
 from multidict import CIMultiDict
 from typing_extensions import override
 
@@ -25,66 +27,82 @@ MAX_HEAD_BYTES: Final = 128 * 1024
 _MAX_HEADERS: Final = 1024
 _READ_BYTES: Final = 64 * 1024
 _LARGE_BYTES: Final = 32 * 1024
+# A kept connection that the provider closed in the meantime fails like this.
+_CLOSED: Final = (aiohttp.ServerDisconnectedError, ConnectionResetError, BrokenPipeError)
+
+Send = Callable[[Connection], Awaitable[aiohttp.ClientResponse]]
 
 
-class _Request(aiohttp.ClientRequest):
-    """A request. One with a small body is copied from another one, and sent without a task of its own.
-
-    aiohttp starts a task for every body. From Python 3.12 on, such a task ends before anything waits for it;
-    in earlier versions it takes a turn of the loop.
+class _Protocol(ResponseHandler):
+    """A connection.
 
     Attributes:
-        is_first: Whether a new connection was made for it. Tracing would cost far more.
-        small_body: Its body, if it is a small one.
+        is_used: Whether a request was sent on it. Tracing would cost far more.
     """
 
-    is_first = False
-    small_body = b""
-
-    def with_body(self, headers: CIMultiDict[str] | None, body: bytes) -> _Request:
-        """The same request with a small body and further headers; only what differs is made anew."""
-        request = copy(self)
-        request.headers = self.headers.copy()
-        if headers is not None:
-            request.headers.update(headers)
-        request.headers["Content-Length"] = str(len(body))
-        request.small_body = body
-        return request
-
-    @override
-    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
-        protocol = conn.protocol
-        if not self.small_body or protocol is None:
-            return await super().send(conn)
-        writer = StreamWriter(protocol, self.loop)
-        await writer.write_headers(f"{self.method} {self.url.raw_path_qs} HTTP/1.1", self.headers)
-        await writer.write(self.small_body, drain=False)
-        return aiohttp.ClientResponse(
-            self.method,
-            self.original_url,
-            writer=None,
-            continue100=None,
-            timer=self._timer,
-            request_info=self.request_info,
-            traces=[],
-            loop=self.loop,
-            session=self._session,
-            stream_writer=writer,
-        )
+    is_used = False
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Notes that a new connection was made for a request."""
+    """Makes such connections."""
 
-    async def _create_connection(
-        self,
-        req: aiohttp.ClientRequest,
-        traces: list[Any],
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the signature is aiohttp's
-    ) -> Any:
-        if isinstance(req, _Request):
-            req.is_first = True
-        return await super()._create_connection(req, traces, timeout)
+    def __init__(self, max_connections: int) -> None:
+        super().__init__(limit=max_connections, ttl_dns_cache=60, keepalive_timeout=KEEP_SECONDS)
+        self._factory = partial(_Protocol, loop=self._loop)
+
+
+class _Prepared:
+    """What is the same in all small requests to a destination. Only their bodies and further headers differ.
+
+    aiohttp starts a task for every body. From Python 3.12 on, such a task ends before anything waits for it;
+    in earlier versions it takes a turn of the loop. Here head and body are one write.
+
+    Args:
+        request: A request without a body.
+
+    Attributes:
+        request: The same; connections are chosen by it.
+    """
+
+    def __init__(self, request: aiohttp.ClientRequest) -> None:
+        self.request = request
+        self._headers = request.headers.copy()
+        self._headers.popall("Content-Length", None)
+        self._info = request.request_info
+        self._timer = TimerNoop()
+        self._head = self._head_with(CIMultiDict())
+        # Answers ask a writer without a task for nothing but the number of bytes written.
+        self._writer = StreamWriter(_Protocol(request.loop), request.loop)
+
+    async def send(
+        self, further: CIMultiDict[str] | None, body: bytes, connection: Connection
+    ) -> aiohttp.ClientResponse:
+        """Send a request with a body, and with further headers if there are any."""
+        head = self._head if further is None else self._head_with(further)
+        transport = connection.transport
+        if transport is None or transport.is_closing():
+            raise aiohttp.ClientConnectionResetError("Cannot write to closing transport")
+        transport.write(b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body))
+        request = self.request
+        return aiohttp.ClientResponse(
+            request.method,
+            request.original_url,
+            writer=None,
+            continue100=None,
+            timer=self._timer,
+            request_info=self._info,
+            traces=[],
+            loop=request.loop,
+            session=None,  # type: ignore[arg-type]  # as aiohttp's own tests do
+            stream_writer=self._writer,
+        )
+
+    def _head_with(self, further: CIMultiDict[str]) -> bytes:
+        """The head up to the length of the body."""
+        headers = self._headers.copy()
+        headers.update(further)
+        line = f"{self.request.method} {self.request.url.raw_path_qs} HTTP/1.1"
+        return _serialize_headers(line, headers).removesuffix(b"\r\n")
 
 
 class Http1Client(HttpClient):
@@ -100,37 +118,31 @@ class Http1Client(HttpClient):
 
     def __init__(self, *, connect_seconds: float, max_connections: int = 0) -> None:
         self._loop = asyncio.get_running_loop()
-        self._connector = _Connector(limit=max_connections, ttl_dns_cache=60, keepalive_timeout=KEEP_SECONDS)
+        self._connector = _Connector(max_connections)
         self._timeout = aiohttp.ClientTimeout(sock_connect=connect_seconds)
-        # Requests without a body; each is kept as long as its destination.
-        self._prepared: WeakKeyDictionary[Destination, _Request] = WeakKeyDictionary()
+        # Each is kept as long as its destination.
+        self._prepared: WeakKeyDictionary[Destination, _Prepared] = WeakKeyDictionary()
 
     @override
     async def post(self, destination: Destination, headers: CIMultiDict[str], body: bytes) -> Http1Answer:
-        request = self._request(destination, headers, body)
-        try:
-            return Http1Answer(await self._answered(request))
-        except (aiohttp.ServerDisconnectedError, ConnectionResetError, BrokenPipeError) as error:
-            if request.is_first:
-                raise
-            # The provider had closed the kept connection in the meantime.
-            raise NeverSeenError from error
+        if len(body) > _LARGE_BYTES or destination.proxy is not None:
+            request = self._request(destination, headers, body)
+            return await self._answered(request, request.send)
+        prepared = self._prepared.get(destination)
+        if prepared is None:
+            request = self._request(destination, destination.headers, b"")
+            prepared = self._prepared[destination] = _Prepared(request)
+        further = None if headers is destination.headers else headers
+        return await self._answered(prepared.request, partial(prepared.send, further, body))
 
     @override
     async def aclose(self) -> None:
         await self._connector.close()
 
-    def _request(self, destination: Destination, headers: CIMultiDict[str], body: bytes) -> _Request:
-        if len(body) > _LARGE_BYTES or destination.proxy is not None:
-            return self._new_request(destination, headers, body)
-        prepared = self._prepared.get(destination)
-        if prepared is None:
-            prepared = self._new_request(destination, destination.headers, b"")
-            self._prepared[destination] = prepared
-        return prepared.with_body(None if headers is destination.headers else headers, body)
-
-    def _new_request(self, destination: Destination, headers: CIMultiDict[str], body: bytes) -> _Request:
-        return _Request(
+    def _request(
+        self, destination: Destination, headers: CIMultiDict[str], body: bytes
+    ) -> aiohttp.ClientRequest:
+        return aiohttp.ClientRequest(
             "POST",
             destination.url,
             headers=headers,
@@ -139,11 +151,13 @@ class Http1Client(HttpClient):
             proxy=destination.proxy,
         )
 
-    async def _answered(self, request: _Request) -> aiohttp.ClientResponse:
+    async def _answered(self, request: aiohttp.ClientRequest, send: Send) -> Http1Answer:
         """The answer to a request, once its headers have arrived."""
         connection = await self._connector.connect(request, [], self._timeout)
+        was_used = False
         try:
-            protocol = cast("ResponseHandler", connection.protocol)  # there is one until it is closed
+            protocol = cast("_Protocol", connection.protocol)  # there is one until it is closed
+            was_used, protocol.is_used = protocol.is_used, True
             protocol.set_response_params(
                 read_until_eof=True,
                 read_bufsize=_READ_BYTES,
@@ -151,14 +165,16 @@ class Http1Client(HttpClient):
                 max_field_size=MAX_HEAD_BYTES,
                 max_headers=_MAX_HEADERS,
             )
-            response = await request.send(connection)
+            response = await send(connection)
             try:
-                return await response.start(connection)
+                return Http1Answer(await response.start(connection))
             except BaseException:
                 response.close()
                 raise
-        except BaseException:
+        except BaseException as error:
             connection.close()
+            if was_used and isinstance(error, _CLOSED):
+                raise NeverSeenError from error
             raise
 
 
