@@ -8,6 +8,8 @@ from typing import Final, Self
 
 from starlette.types import Receive
 
+from gateway.running.deadlines import Deadline, Deadlines
+
 # Most answers are complete before a separate task for watching would be worth while.
 _BEGIN_AFTER_SECONDS: Final = 0.25
 
@@ -19,17 +21,18 @@ class DisconnectWatch:
     server also reports one once the answer is complete; by then the watch has to be over.
     """
 
-    __slots__ = ("_handle", "_receive", "_task", "_watcher", "caller_left")
+    __slots__ = ("_beginning", "_deadlines", "_receive", "_task", "_watcher", "caller_left")
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, deadlines: Deadlines) -> None:
         self._receive = receive
+        self._deadlines = deadlines
         self._task = asyncio.current_task()
-        self._handle: asyncio.TimerHandle | None = None
+        self._beginning: Deadline | None = None
         self._watcher: asyncio.Task[None] | None = None
         self.caller_left = False
 
     def __enter__(self) -> Self:
-        self._handle = asyncio.get_running_loop().call_later(_BEGIN_AFTER_SECONDS, self._begin)
+        self._beginning = self._deadlines.after(_BEGIN_AFTER_SECONDS, self._begin)
         return self
 
     def __exit__(
@@ -39,8 +42,8 @@ class DisconnectWatch:
 
     def end(self) -> None:
         """Watch no longer. May be called repeatedly."""
-        if self._handle is not None:
-            self._handle.cancel()
+        if self._beginning is not None:
+            self._beginning.cancel()
         if self._watcher is not None:
             self._watcher.cancel()
 

@@ -31,6 +31,7 @@ from gateway.experiments.response_ids import with_response_id
 from gateway.experiments.snapshot import SnapshotHolder
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import RequestBegun, RequestFinished
+from gateway.running.deadlines import Deadlines
 from gateway.running.lifecycle import Lifecycle
 from gateway.running.logs import get_logger
 from gateway.running.request_id import ABOUT, HEADER, new_request_id, sent_request_id
@@ -76,6 +77,7 @@ class InferenceDeps:
         hooks: Hear how requests end.
         bodies: The room for bodies.
         lifecycle: Says whether an answer is cut off because the process ends.
+        deadlines: Hold when requests begin to be watched.
         limiter: Asked before the request of a key with limits goes ahead.
         note_answer: Told which answer a name stands for that the caller gave its request or trace: the key,
             the name, the answer's id, and for how many seconds that is worth knowing.
@@ -90,6 +92,7 @@ class InferenceDeps:
     limiter: Limiter
     note_answer: Callable[[str | None, str, str, float], None]
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
+    deadlines: Deadlines = field(default_factory=Deadlines)
     timer: Callable[[], float] = time.perf_counter
 
 
@@ -176,7 +179,7 @@ class _Reply:
         self._is_callers_id = is_callers_id
         self._code = self._model = self._key = ""
         self._metered: Metered | None = None
-        self._watch = DisconnectWatch(receive)
+        self._watch = DisconnectWatch(receive, deps.deadlines)
         self._limits: RawHeaders = ()
         self._is_begun = False
         self._tells_detail = False

@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from gateway.api.errors import error_body
 from gateway.cli.declined_offers import TUNNEL, DecliningProtocol
+from gateway.running.deadlines import Deadline, Deadlines
 from gateway.running.logs import get_logger
 from gateway.running.outbox import Outbox
 
@@ -106,11 +107,13 @@ class _Process:
         unfinished: Bytes of headers that are not complete yet.
         last_log: When a log line last said that there are too many connections.
         outbox: What they send at the end of a turn of the loop.
+        deadlines: When they are closed if nothing comes.
     """
 
     unfinished: int = 0
     last_log: float = -_LOG_AGAIN_SECONDS
     outbox: Outbox = field(default_factory=Outbox)
+    deadlines: Deadlines = field(default_factory=Deadlines)
 
 
 class _Writer:
@@ -168,7 +171,7 @@ class BoundedProtocol(DecliningProtocol):
         self._begins_in_piece = False
         self._unfinished = 0
         self._refusal: bytes | None = _MALFORMED
-        self._deadline: asyncio.TimerHandle | None = None
+        self._deadline: Deadline | None = None
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -210,9 +213,7 @@ class BoundedProtocol(DecliningProtocol):
                 self._start_waiting()
         elif self.cycle.response_complete and self.timeout_keep_alive_task is None:
             # uvicorn takes any byte for the beginning of a request, and waits for the rest without a limit.
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            self._keep_alive()
 
     @override
     def on_message_begin(self) -> None:
@@ -259,6 +260,18 @@ class BoundedProtocol(DecliningProtocol):
         super().on_message_complete()
 
     @override
+    def on_response_complete(self) -> None:
+        """As uvicorn does it, but for the timer of its own that each connection would start and stop."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._keep_alive()
+
+    @override
     def send_400_response(self, msg: str) -> None:
         """Answer after the parser stopped, either by itself or because a callback above refused."""
         self._end(self._refusal)
@@ -287,8 +300,14 @@ class BoundedProtocol(DecliningProtocol):
         self.process.unfinished -= self._unfinished
         self._unfinished = 0
 
+    def _keep_alive(self) -> None:
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.process.deadlines.after(  # type: ignore[assignment]
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
+
     def _start_waiting(self) -> None:
-        self._deadline = self.loop.call_later(self.limits.seconds, self._hang_up)
+        self._deadline = self.process.deadlines.after(self.limits.seconds, self._hang_up)
 
     def _stop_waiting(self) -> None:
         if self._deadline is not None:

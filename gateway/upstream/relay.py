@@ -23,6 +23,7 @@ from typing_extensions import override
 from yarl import URL
 
 from gateway.errors import UpstreamError
+from gateway.running.deadlines import Deadline, Deadlines
 from gateway.upstream.base import (
     AnswerStream,
     ModelTarget,
@@ -65,6 +66,7 @@ class Relay(Upstream):
     ) -> None:
         self._timeouts = timeouts
         self._budget = budget or RetryBudget()
+        self._deadlines = Deadlines()
         self._destinations: dict[tuple[str, str], Destination] = {}
         self._http1 = Http1Client(connect_seconds=timeouts.connect, max_connections=max_connections)
         self._http2: HttpClient | None = None
@@ -74,7 +76,7 @@ class Relay(Upstream):
         answer: HttpAnswer | None = None
         try:
             destination = self._destination(request.target, request.surface)
-            async with asyncio.timeout(min(destination.total_seconds, request.limit_seconds)):
+            with self._deadlines.limit(min(destination.total_seconds, request.limit_seconds)):
                 answer = await self._post(destination, request)
                 if answer.status not in _OK:
                     await _refuse(answer, request)
@@ -95,11 +97,11 @@ class Relay(Upstream):
             destination = self._destination(request.target, request.surface)
             seconds = min(destination.total_seconds, request.limit_seconds)
             deadline = asyncio.get_running_loop().time() + seconds
-            async with asyncio.timeout(min(destination.first_byte_seconds, seconds)):
+            with self._deadlines.limit(min(destination.first_byte_seconds, seconds)):
                 answer = await self._post(destination, request)
                 if answer.status not in _OK:
                     await _refuse(answer, request)
-                stream = _RelayedStream(answer, request)
+                stream = _RelayedStream(answer, request, self._deadlines)
                 await stream.begin()
         except BaseException as error:
             if answer is not None:
@@ -165,7 +167,7 @@ class _RelayedStream(AnswerStream):
 
     headers: RawHeaders = ()
 
-    def __init__(self, answer: HttpAnswer, request: UpstreamRequest) -> None:
+    def __init__(self, answer: HttpAnswer, request: UpstreamRequest, deadlines: Deadlines) -> None:
         self.headers = _rate_limits(answer)
         self._answer = answer
         self._cutter = EventCutter()
@@ -177,7 +179,8 @@ class _RelayedStream(AnswerStream):
         self._clock = asyncio.get_running_loop().time
         self._waiting_since: float | None = None
         self._stall_seconds = self._deadline = inf
-        self._next_look: asyncio.TimerHandle | None = None
+        self._deadlines = deadlines
+        self._next_look: Deadline | None = None
 
     async def begin(self) -> None:
         """Wait for the first event, so that another provider can answer after an earlier failure."""
@@ -210,7 +213,7 @@ class _RelayedStream(AnswerStream):
         if next_look <= now:
             self._answer.fail(TimeoutError)
         else:
-            self._next_look = asyncio.get_running_loop().call_at(next_look, self._look)
+            self._next_look = self._deadlines.after(next_look - now, self._look)
 
     @override
     async def read(self) -> bytes:
@@ -223,9 +226,8 @@ class _RelayedStream(AnswerStream):
         if reader.failure is not None:
             raise reader.failure()
         if not self._answer.is_at_end:  # read, so that the connection can be used again
-            with suppress(Exception):  # the answer is complete
-                async with asyncio.timeout(_LINGER_SECONDS):
-                    await self._answer.some()
+            with suppress(Exception), self._deadlines.limit(_LINGER_SECONDS):  # the answer is complete
+                await self._answer.some()
         return b""
 
     @override
