@@ -99,6 +99,7 @@ BOTH_WAYS = (
     "gateway.upstream.relay.Relay._post",
     "gateway.upstream.relay._make_destination",
     "gateway.upstream.relay._rate_limits",
+    "gateway.upstream.http.http1.Http1Answer.some",
 )
 
 
@@ -107,8 +108,6 @@ BOTH_WAYS = (
     [
         *((place, is_streamed) for place in BOTH_WAYS for is_streamed in (False, True)),
         ("gateway.upstream.relay._check_answer", False),
-        ("gateway.upstream.http.http1.Http1Answer.whole", False),
-        ("gateway.upstream.http.http1.Http1Answer.some", True),
     ],
 )
 async def test_an_exception_anywhere_in_relaying_is_a_failure_of_the_target(
