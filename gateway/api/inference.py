@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from itertools import repeat
 from typing import Any, Final
 
 from starlette.routing import Route
@@ -362,7 +361,7 @@ class _Reply:
 
     def _id_headers(self, request_id: str = "") -> RawHeaders:
         value = (request_id or self._request_id).encode()
-        return (*zip(self._endpoint.id_headers, repeat(value)),)
+        return tuple([(name, value) for name in self._endpoint.id_headers])
 
     def _note_overhead(self, answer: Answer) -> None:
         self._overhead_seconds = self._deps.timer() - self._started - answer.exchange.waited_seconds

@@ -100,6 +100,7 @@ class LiveExperiment:
         compared_share: Fraction of all units for which a pair is drawn: `share`, or less if `share` would
             break a cap.
         short_definition: The part of the definition's fingerprint that sealed ids hold.
+        way: The record of its way of collecting.
     """
 
     name: str
@@ -139,6 +140,7 @@ class LiveExperiment:
     cumulative: tuple[float, ...] = field(init=False, repr=False, compare=False)
     compared_share: float = field(init=False, repr=False, compare=False)
     short_definition: bytes = field(init=False, repr=False, compare=False)
+    way: Way = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         every = (self.watched,) if self.watched else tuple(combinations(range(len(self.policies)), 2))
@@ -153,11 +155,7 @@ class LiveExperiment:
         object.__setattr__(self, "compared_share", self.share * allowed)
         short = bytes.fromhex(self.definition)[:DEFINITION_BYTES].ljust(DEFINITION_BYTES, b"\0")
         object.__setattr__(self, "short_definition", short)
-
-    @property
-    def way(self) -> Way:
-        """The record of its way of collecting."""
-        return WAYS[self.collect]
+        object.__setattr__(self, "way", WAYS[self.collect])
 
     @property
     def reads_conversations(self) -> bool:

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Final, Self, cast
 
 _GROUPS_A_SECOND: Final = 32
+_LONGEST_SECONDS: Final = 365 * 86_400.0  # an operator may write any number
 
 
 class Deadline:
@@ -44,7 +45,7 @@ class Deadlines:
     def after(self, seconds: float, call: Callable[[], None]) -> Deadline:
         """Have something called after so many seconds."""
         loop = asyncio.get_running_loop()
-        number = int((loop.time() + seconds) * _GROUPS_A_SECOND) + 1
+        number = int((loop.time() + min(seconds, _LONGEST_SECONDS)) * _GROUPS_A_SECOND) + 1
         deadline = Deadline(self, number, call)
         group = self._groups.get(number)
         if group is not None:

@@ -32,7 +32,11 @@ class AnswerIds:
             assignment: What the answer was given for.
             served: The builds that served both policies; empty if the assignment has them.
         """
-        return self._response_ids.seal(self.made_for(panel, assignment, served), _prefix(panel))
+        return self.sealed(panel, self.made_for(panel, assignment, served))
+
+    def sealed(self, panel: Panel, assignment: Assignment) -> str:
+        """The id of an answer that takes part, from an assignment that `made_for` completed."""
+        return self._response_ids.seal(assignment, _prefix(panel))
 
     def build_of(self, answer: bytes) -> bytes:
         """The build that served an answer, of which this is all or the beginning."""

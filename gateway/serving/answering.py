@@ -183,15 +183,15 @@ class Answering:
             answer = await self._without(panel, single, error)
             await self._conversations.lost(single)  # the incumbent's answer is none of the pair's
             return answer
-        assignment, noted = single.assignment, self._noted(panel, single.policy, reply)
-        served = self._ids.served(assignment, single.policy, await beginning(reply))
-        response_id = self._ids.of(panel, assignment, served)
-        assignment = assignment._replace(served=served)
-        noted = self._attending.over_one(panel, assignment, noted)
-        noted = await self._conversations.noted(
-            *(panel.experiment, panel.exchange.question, response_id, noted, single),
-            assignment.build_of(single.policy),
-        )
+        served = self._ids.served(single.assignment, single.policy, await beginning(reply))
+        assignment = self._ids.made_for(panel, single.assignment, served)
+        response_id = self._ids.sealed(panel, assignment)
+        noted = self._attending.over_one(panel, assignment, self._noted(panel, single.policy, reply))
+        if panel.experiment.reads_conversations:
+            noted = await self._conversations.noted(
+                *(panel.experiment, panel.exchange.question, response_id, noted, single),
+                assignment.build_of(single.policy),
+            )
         return labelled_answer(panel, noted, response_id, *panel.names(single.policy))
 
     async def _without(self, panel: Panel, part: Single, error: PolicyFailure) -> Answer:

@@ -43,11 +43,13 @@ class Attending:
     ) -> bytes | AnswerStream:
         """An answer; once it has ended, what is missing of it is noted, or that nothing was reported yet."""
         missing = panel.experiment.missing
+        if not missing:
+            return reply
 
         def tell(what: Missing | None) -> None:
             self.missed(panel, assignment, what if what in missing else Missing.NO_FEEDBACK)
 
-        return _watched(reply, _surface_read(panel), tell) if missing else reply
+        return _watched(reply, _surface_read(panel), tell)
 
     def missed(self, panel: Panel, assignment: Assignment, what: Missing | None) -> None:
         """Note what the answer comes to if nothing is reported of it, where that counts."""

@@ -69,6 +69,8 @@ class EjectionBook:
             respondent: The respondent to ask.
             even_if_ejected: Permit it even if it is ejected, because there is no other respondent left.
         """
+        if not self._records:
+            return Ticket(self, respondent)
         record = self._records.get(respondent.name)
         if record is not None and not record.of.is_same(respondent):
             # The operator changed its configuration, so earlier failures say nothing about it.
@@ -83,7 +85,7 @@ class EjectionBook:
 
     def answered(self, ticket: Ticket) -> None:
         """Forget the failures, unless the answer was asked for before the ejection."""
-        record = self._record_of(ticket)
+        record = self._record_of(ticket) if self._records else None
         if record is not None and (record.until is None or ticket.was_ejected):
             self._forget(record)
 

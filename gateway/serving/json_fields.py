@@ -87,8 +87,11 @@ def set_found(
     optional: frozenset[bytes] = _NONE,
 ) -> bytes:
     """The text with the `found` fields replaced; missing fields are added unless they are in `optional`."""
-    for field in sorted(found.values(), key=_by_place, reverse=True):
-        text = text[: field.value] + values[field.name] + text[field.end :]
+    pieces, end = list[bytes](), 0
+    for field in sorted(found.values(), key=_by_place):
+        pieces += (text[end : field.value], values[field.name])
+        end = field.end
+    text = b"".join((*pieces, text[end:]))
     if len(found) == len(values):
         return text
     missing = [

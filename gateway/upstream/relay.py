@@ -313,7 +313,7 @@ async def _not_streamed(answer: HttpAnswer, beginning: bytes, asked: UpstreamReq
 async def _read_whole(answer: HttpAnswer) -> bytes:
     """All of the body. A provider that sends without end takes no more memory than this."""
     pieces, size = [], 0
-    while piece := await answer.some():
+    while not answer.is_at_end and (piece := await answer.some()):
         pieces.append(piece)
         size += len(piece)
         if size > _MAX_ANSWER_BYTES:
