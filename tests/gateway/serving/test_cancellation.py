@@ -11,7 +11,7 @@ import pytest
 
 from gateway.api import disconnect
 from gateway.instrumentation.records import RequestFinished
-from gateway.serving.conversations import Conversations
+from gateway.serving import answering
 from tests.gateway.building import NAME
 from tests.gateway.fake_upstream import Exchange, FakeUpstream, answer, malformed, stall
 from tests.gateway.live import Live
@@ -91,7 +91,7 @@ async def test_leaving_while_an_open_answer_waits_frees_the_provider(
         await asyncio.Event().wait()
         raise AssertionError
 
-    monkeypatch.setattr(Conversations, "noted", forever)
+    monkeypatch.setattr(answering, "beginning", forever)
     for model in ("small", "large"):
         upstream.on(model, stall(after=2))
     await leave(gateway, NAME, upstream, stream=True, after_bytes=0)
