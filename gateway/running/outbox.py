@@ -13,18 +13,31 @@ from typing import Final
 
 _LARGE_BYTES: Final = 16 * 1024  # not worth a copy, nor the memory while it waits
 _MOST_PIECES: Final = 64
+_HEAD: Final = b"HTTP/"
+_MOST_AT_ONCE: Final = 16
 
 
 class Outbox:
-    """What waits for the end of the present turn, by transport."""
+    """What waits for the end of the present turn, by transport.
 
-    __slots__ = ("_waiting",)
+    If turns write to one connection only, as for a few slow streams, waiting gains nothing and costs a turn.
+    So after each such turn some pieces are sent at once, more the longer it goes on; a head always waits for
+    its body.
+    """
+
+    __slots__ = ("_alone", "_at_once", "_waiting")
 
     def __init__(self) -> None:
         self._waiting: dict[asyncio.Transport, list[bytes]] = {}
+        self._alone = 0  # turns in a row that wrote to one connection
+        self._at_once = 0
 
     def put(self, transport: asyncio.Transport, data: bytes) -> None:
-        """Send bytes at the end of the turn, after those put before; at once if they are many."""
+        """Send bytes at the end of the turn, after those put before; at once if that is as good."""
+        if self._at_once and not self._waiting and not data.startswith(_HEAD):
+            self._at_once -= 1
+            transport.write(data)
+            return
         pieces = self._waiting.get(transport)
         if pieces is None:
             if not self._waiting:
@@ -41,5 +54,7 @@ class Outbox:
             transport.write(b"".join(pieces))
 
     def _send_all(self) -> None:
+        is_alone = len(self._waiting) <= 1
+        self._at_once = self._alone = min(self._alone + 1, _MOST_AT_ONCE) if is_alone else 0
         while self._waiting:
             self.send(next(iter(self._waiting)))

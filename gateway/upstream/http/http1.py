@@ -48,7 +48,7 @@ class _Connector(aiohttp.TCPConnector):
 
     def __init__(self, max_connections: int) -> None:
         super().__init__(limit=max_connections, ttl_dns_cache=60, keepalive_timeout=KEEP_SECONDS)
-        self._factory = partial(_Protocol, loop=self._loop)
+        self._factory = partial(_Protocol, loop=self._loop)  # type: ignore[assignment]
 
 
 class _Prepared:

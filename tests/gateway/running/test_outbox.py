@@ -48,6 +48,40 @@ async def test_each_turn_sends_its_own() -> None:
     assert wire.sent == [b"1", b"2", b"3"]
 
 
+async def test_where_waiting_gains_nothing_pieces_are_sent_at_once() -> None:
+    """A stream that turns serve alone soon stops waiting for their ends, and its head never does."""
+    outbox, wire, waited = Outbox(), Wire(), 0
+    for _ in range(200):
+        before = len(wire.sent)
+        outbox.put(wire, b"event")
+        waited += len(wire.sent) == before
+        await asyncio.sleep(0)
+    assert wire.sent == [b"event"] * 200
+    assert 0 < waited < 40
+    outbox.put(wire, b"HTTP/1.1 200 OK")
+    outbox.put(wire, b"event")
+    assert len(wire.sent) == 200
+    await asyncio.sleep(0)
+    assert wire.sent[200:] == [b"HTTP/1.1 200 OKevent"]
+
+
+async def test_once_turns_serve_several_their_pieces_wait_again() -> None:
+    """Of streams that come in the same turns, hardly a piece is sent before the turn's end."""
+    outbox, wires = Outbox(), (Wire(), Wire())
+    for _ in range(20):
+        outbox.put(wires[0], b"alone")
+        await asyncio.sleep(0)
+    at_once = 0
+    for _ in range(100):
+        before = sum(len(wire.sent) for wire in wires)
+        for wire in wires:
+            outbox.put(wire, b"event")
+        at_once += sum(len(wire.sent) for wire in wires) - before
+        await asyncio.sleep(0)
+    assert at_once <= 16
+    assert b"".join(wires[1].sent) == b"event" * 100
+
+
 @pytest.mark.parametrize(("pieces", "writes"), [([b"x" * 50_000], 1), ([b"x"] * 200, 4)])
 async def test_much_does_not_wait(pieces: list[bytes], writes: int) -> None:
     """A large piece, and many small ones, are sent within the turn, behind what was put before."""
