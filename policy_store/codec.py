@@ -26,6 +26,7 @@ _SIDE: Final = "side:"
 _SERVED: Final = "served:"
 _AT_HALF: Final = "half"
 _UNIT_DIGITS: Final = 12  # of a unit in the log: among a million units, two begin alike once in 500 logs
+_RECEIPTS: Final = {receipt.value: receipt for receipt in Receipt}
 _FIRST: Final = 3  # position of the first policy's index in a report, see scripts/shared/reports.lua
 
 
@@ -275,26 +276,7 @@ def recorded_from(reply: Sequence[Any], report: Report) -> Recorded:
     """
     if reply[0] == "no_such_policy":
         raise ValueError(f"The experiment has no policy of index {report.second}.")
-    receipt = Receipt(reply[0])
-    is_counted = receipt is Receipt.COUNTED
-    return Recorded(receipt, comparison_from(reply, report.first, report.second) if is_counted else None)
-
-
-def comparison_from(reply: Sequence[str], first: int, second: int) -> Comparison:
-    """The comparison, from the result of `count` in shared/comparisons.lua."""
-    _, number, result, forecast, version, source, at, voters, *noted = reply
-    return Comparison(
-        number=int(number),
-        first=first,
-        second=second,
-        result=Result(result),
-        probability_millionths=int(forecast),
-        plan_version=int(version),
-        source=source,
-        at=seconds(at),
-        voters=tuple(voters.split(",")),
-        **_noted(*noted),
-    )
+    return Recorded(_RECEIPTS[reply[0]], int(reply[1]) if len(reply) > 1 else None)
 
 
 def event_from(entry: Mapping[str, str]) -> LoggedEvent:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -26,6 +26,10 @@ class _Packing:
     def pack_command(self, name: str, *args: Any) -> list[bytes]:
         """A command in the server's protocol. Its name may have several words, such as `SCRIPT FLUSH`."""
         return [pack_command((*name.split(), *args))]
+
+    def pack_commands(self, commands: Iterable[Sequence[Any]]) -> list[bytes]:
+        """Several commands in the server's protocol."""
+        return [pack_command((*name.split(), *args)) for name, *args in commands]
 
 
 def packing(kind: type[Any]) -> type[Any]:
@@ -112,24 +116,36 @@ class Pipeline(DriversPipeline):
     async def execute(self, raise_on_error: bool = True) -> list[Any]:
         """The reply to each command, or the server's error, unless the first one is to be raised.
 
-        A connection on which sending or reading fails, or is cancelled, is closed by the driver, so no later
-        call reads a reply that was meant for this one.
+        A connection on which sending or reading fails, or is cancelled, is closed, so no later call reads a
+        reply that was meant for this one.
         """
         commands, self.command_stack = self.command_stack, []
         connection = await self.connection_pool.get_connection()
         try:
             await connection.send_packed_command(connection.pack_commands([words for words, _ in commands]))
-            replies = [await self._reply(connection, words[0], options) for words, options in commands]
+            replies = await self._replies(connection, commands)
         finally:
             await self.connection_pool.release(connection)
         if raise_on_error:
             self.raise_first_error(commands, replies)
         return replies
 
-    async def _reply(self, connection: Any, name: str | bytes, options: Mapping[str, Any]) -> Any:
+    async def _replies(self, connection: Any, commands: Sequence[tuple[Any, Any]]) -> list[Any]:
+        """What the server replies; read past the driver's time limit for each reply, which is not used."""
+        read, made_by_driver = connection._parser.read_response, self.response_callbacks  # noqa: SLF001
         try:
-            if options or name in self.response_callbacks:
-                return await self.parse_response(connection, name, **options)
-            return await connection.read_response()
+            return [
+                await self._parsed(connection, words[0], options)
+                if options or words[0] in made_by_driver
+                else await read()
+                for words, options in commands
+            ]
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+
+    async def _parsed(self, connection: Any, name: str | bytes, options: Mapping[str, Any]) -> Any:
+        try:
+            return await self.parse_response(connection, name, **options)
         except ResponseError as error:
             return error

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from policy_store.log_records import Comparison
 from policy_store.roles import Role
 
 
@@ -93,9 +91,13 @@ class Report(NamedTuple):
     served: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """What the store did with a reported outcome, and the comparison that it completed, if any."""
+class Recorded(NamedTuple):
+    """What the store did with a reported outcome.
+
+    Attributes:
+        receipt: What it did.
+        comparison: The number of the comparison that the outcome completed; None if it completed none.
+    """
 
     receipt: Receipt
-    comparison: Comparison | None
+    comparison: int | None = None

@@ -29,12 +29,12 @@ class SharedTrips:
 
     def __init__(self, scripts: Scripts) -> None:
         self._scripts = scripts
-        self._waiting: list[tuple[Call, asyncio.Future[Any]]] = []
+        self._waiting: list[tuple[Call, asyncio.Future[list[Any]]]] = []
         self._trips: set[asyncio.Task[None]] = set()
         self._patience: asyncio.TimerHandle | None = None
 
-    async def run(self, name: str, keys: Sequence[str], *arguments: str | int) -> list[Any]:
-        """The script's reply, as from `Scripts.run`. Raises like it.
+    def run(self, name: str, keys: Sequence[str], *arguments: str | int) -> asyncio.Future[list[Any]]:
+        """The script's reply, or error, as from `Scripts.run`.
 
         A call that is cancelled may run all the same.
         """
@@ -44,10 +44,7 @@ class SharedTrips:
             self._depart()
         elif self._patience is None:
             self._be_patient()
-        reply = await answer
-        if isinstance(reply, Exception):
-            raise reply
-        return checked(reply)
+        return answer
 
     def _be_patient(self) -> None:
         self._patience = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._depart)
@@ -67,8 +64,12 @@ class SharedTrips:
             self._be_patient()
         party = [(call, answer) for call, answer in party if not answer.cancelled()]
         for (_, answer), reply in zip(party, await self._replies([call for call, _ in party]), strict=True):
-            if not answer.done():
-                answer.set_result(reply)
+            if answer.done():
+                continue
+            if isinstance(reply, Exception):
+                answer.set_exception(reply)
+            else:
+                _settle(answer, reply)
 
     async def _replies(self, calls: Sequence[Call]) -> Sequence[Any]:
         """What each call comes to: the server's reply, or an error."""
@@ -81,3 +82,11 @@ class SharedTrips:
         self._trips.discard(trip)
         if self._waiting:
             self._depart()
+
+
+def _settle(answer: asyncio.Future[list[Any]], reply: Any) -> None:
+    """Give a call the script's reply, or the error that it says."""
+    try:
+        answer.set_result(checked(reply))
+    except Exception as error:  # noqa: BLE001 - the caller has it raised
+        answer.set_exception(error)

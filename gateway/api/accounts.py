@@ -1,7 +1,7 @@
 """Puts an id into the answer to every request, and makes events of its beginning and end.
 
-The endpoints that ask models do this themselves (`inference.py`); this module is for all other requests,
-including those for paths that do not exist.
+The endpoints that ask models (`inference.py`) and those that take reports (`direct.py`) do this themselves;
+`Accounts` is for all other requests, including those for paths that do not exist.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ UNMATCHED: Final = "unmatched"
 """The one endpoint name for all paths that do not exist, because callers can make up any number of them."""
 CALLER_LEFT: Final = 499
 _INTERNAL: Final = 500
-_STATE: Final = "llmpo_account"
+ACCOUNT: Final = "llmpo_account"
+"""Where a request's scope has its account."""
 
 
 @dataclass(slots=True)
@@ -32,19 +33,30 @@ class RequestAccount:
     Attributes:
         request_id: The caller's own, or a new one.
         endpoint: The route's path as declared.
+        started: When it began, in seconds of a monotonic timer.
+        status: The answer's, once there is one.
         code: What was wrong; empty as long as nothing was.
         key: Name of the caller's API key, once it is known.
     """
 
     request_id: str
     endpoint: str
+    started: float = 0.0
+    status: int = CALLER_LEFT
     code: str = ""
     key: str = ""
 
+    def finished(self, ended: float) -> RequestFinished:
+        """The event of the request's end, at this time of the timer."""
+        code = self.code or ("" if self.status < CALLER_LEFT else "caller_left")
+        return RequestFinished(
+            self.request_id, self.endpoint, self.status, self.started, ended, None, code, "", self.key
+        )
+
 
 def account_of(scope: Scope) -> RequestAccount:
-    """The account of a request that an `Accounts` passed on; an empty account for any other request."""
-    account = scope.get(_STATE)
+    """The account of a request in its scope; an empty account if there is none."""
+    account = scope.get(ACCOUNT)
     return account if isinstance(account, RequestAccount) else RequestAccount("", UNMATCHED)
 
 
@@ -71,16 +83,13 @@ class Accounts:
 
     async def passed_to(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         """Let `app` answer one HTTP request."""
-        started = self._timer()
         path = scope["path"]
         endpoint = self._known.get(path) or self._declared_as(path)
-        account = RequestAccount(request_id_of(scope["headers"]), endpoint)
-        status = CALLER_LEFT
+        account = RequestAccount(request_id_of(scope["headers"]), endpoint, self._timer())
 
         async def send_named(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                account.status = message["status"]
                 named = (HEADER, account.request_id.encode())
                 message = {**message, "headers": [*message.get("headers", ()), named]}
             await send(message)
@@ -88,25 +97,12 @@ class Accounts:
         self._hooks.tell(RequestBegun(account.request_id, account.endpoint))
         token = ABOUT.set(account.request_id)
         try:
-            await app({**scope, _STATE: account}, receive, send_named)
+            await app({**scope, ACCOUNT: account}, receive, send_named)
         except Exception:
-            status, account.code = _INTERNAL, account.code or "internal_error"
+            account.status, account.code = _INTERNAL, account.code or "internal_error"
             raise
         finally:
-            code = account.code or ("" if status < CALLER_LEFT else "caller_left")
-            self._hooks.tell(
-                RequestFinished(
-                    account.request_id,
-                    account.endpoint,
-                    status,
-                    started,
-                    self._timer(),
-                    None,
-                    code,
-                    "",
-                    account.key,
-                )
-            )
+            self._hooks.tell(account.finished(self._timer()))
             ABOUT.reset(token)
 
     def _declared_as(self, path: str) -> str:

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.api.accounts import Accounts
 from gateway.api.cors import DeclaredOrigins
+from gateway.api.direct import DirectRoute
 from gateway.api.error_formats import reply_for
 from gateway.api.errors import refusing
 from gateway.api.hosts import LoopbackHosts
@@ -20,18 +21,18 @@ from gateway.experiments.catalogue import CatalogueHolder
 
 
 class GatewayApp(FastAPI):
-    """Hands requests for models to their endpoints, past its middleware and router.
+    """Hands requests for models, and reports, to their endpoints, past its middleware and router.
 
     Middleware and router would take a tenth of a request's time and contribute nothing, because the
-    endpoints limit bodies and turn every fault into an answer themselves. Anything else than a POST to
-    exactly such a path goes through the router, where these endpoints are routes too.
+    endpoints report requests, limit bodies and turn every fault into an answer themselves. Anything else
+    than a POST to exactly such a path goes through the router, where these endpoints are routes too.
 
     Attributes:
         catalogue: The configuration in force; assigning another one to its `current` changes what is served.
         model_endpoints: The endpoints by path; empty until the lifespan begins.
-        direct_routes: Applications for POSTs to other paths, past middleware and router; empty until then.
+        direct_routes: Further endpoints by path, which ask no model; empty until then.
         hosts: The host names that a gateway without keys accepts; None until the lifespan begins.
-        accounts: Reports requests that no such endpoint answers; None until the lifespan begins.
+        accounts: Reports requests that no endpoint answers; None until the lifespan begins.
         ask_to_reload: Makes the gateway read its configuration anew, soon; for signals.
     """
 
@@ -39,7 +40,7 @@ class GatewayApp(FastAPI):
         super().__init__(**options)
         self.catalogue = catalogue
         self.model_endpoints: dict[str, InferenceEndpoint] = {}
-        self.direct_routes: dict[str, ASGIApp] = {}
+        self.direct_routes: dict[str, DirectRoute] = {}
         self.hosts: LoopbackHosts | None = None
         self.accounts: Accounts | None = None
         self.ask_to_reload: Callable[[], None] = lambda: None
@@ -50,9 +51,11 @@ class GatewayApp(FastAPI):
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return
-        if scope["path"] not in self.model_endpoints and scope["path"] not in self.direct_routes:
+        endpoint = self._endpoint(scope)
+        if endpoint is None:
             scope = {**scope, "path": written_in_full(scope["path"])}
-        refusal, endpoint = self._refusal(scope), self._endpoint(scope)
+            endpoint = self._endpoint(scope)
+        refusal = self._refusal(scope)
         if endpoint is not None and refusal is None and not self._origins.concern(scope):
             await endpoint(scope, receive, send)
         elif self.accounts is None or (refusal is None and endpoint is not None):
@@ -76,10 +79,10 @@ class GatewayApp(FastAPI):
             await self._answer(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        endpoint: ASGIApp | None = self._endpoint(scope)
-        if endpoint is None and scope["method"] == "POST":
-            endpoint = self.direct_routes.get(scope["path"])
-        await (endpoint or super().__call__)(scope, receive, send)
+        await (self._endpoint(scope) or super().__call__)(scope, receive, send)
 
-    def _endpoint(self, scope: Scope) -> InferenceEndpoint | None:
-        return self.model_endpoints.get(scope["path"]) if scope["method"] == "POST" else None
+    def _endpoint(self, scope: Scope) -> ASGIApp | None:
+        if scope["method"] != "POST":
+            return None
+        path = scope["path"]
+        return self.model_endpoints.get(path) or self.direct_routes.get(path)

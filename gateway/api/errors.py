@@ -133,6 +133,12 @@ async def send_reply(send: Send, reply: ErrorReply, headers: tuple[tuple[bytes, 
     await send({"type": "http.response.body", "body": reply.body})
 
 
+def as_response(reply: ErrorReply) -> Response:
+    """The reply as routes give it."""
+    headers = {name.decode(): value.decode() for name, value in reply.headers}
+    return Response(reply.body, reply.status, headers, media_type="application/json")
+
+
 def refusing(reply: ErrorReply) -> ASGIApp:
     """An application that answers every request with an error."""
 
@@ -151,10 +157,10 @@ def install_error_handlers(
     async def answer(request: Request, error: Exception) -> Response:
         reply = reply_for(request.url.path, error)
         account_of(request.scope).code = reply.code
-        headers = {name.decode(): value.decode() for name, value in reply.headers}
+        response = as_response(reply)
         if reply.status == _NOT_ALLOWED:
-            headers["allow"] = ", ".join(_allowed_methods(request))
-        return Response(reply.body, reply.status, headers, media_type="application/json")
+            response.headers["allow"] = ", ".join(_allowed_methods(request))
+        return response
 
     async def answer_unforeseen(request: Request, error: Exception) -> Response:
         endpoint = account_of(request.scope).endpoint

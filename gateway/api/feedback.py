@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, NoReturn
 
 import orjson
@@ -40,7 +40,7 @@ from gateway.errors import (
     InvalidRequestError,
     UnsupportedMediaTypeError,
 )
-from gateway.learning.acknowledging import WaitingPlace
+from gateway.learning.acknowledging import Acknowledgement, WaitingPlace
 from gateway.learning.feedback import FeedbackService, OpenedReport
 from gateway.learning.given_feedback import Feedback
 
@@ -138,8 +138,8 @@ class FeedbackDesk:
         if fields.keys() == {"reports"}:
             reports = self.several(fields, "reports")
             return _json({"results": await self.take_all(request, caller, reports)})
-        answer = await self.take(caller, fields, peer_of(fields), _idempotency_key(request))
-        return _json(answer, _ACCEPTED if answer.get("status") == WaitingPlace.SPOOLED else _DONE)
+        became, peer = await self._taken(caller, fields, peer_of(fields), _idempotency_key(request))
+        return _reply(became) if peer is None else _json(_told(became, peer))
 
     async def open(self, request: Request) -> tuple[Caller, dict[str, Any]]:
         """The caller, and what the body holds. Raises the error that refuses the request."""
@@ -160,12 +160,19 @@ class FeedbackDesk:
             shape: The product whose clients send it so; None for our own.
             idempotency_key: What the sender calls this report, if the report does not say.
         """
-        return await self._counted(await self._read(caller, fields, shape, idempotency_key))
+        return _told(*await self._taken(caller, fields, shape, idempotency_key))
 
-    async def _read(
-        self, caller: Caller, fields: Any, shape: type[Peer] | None, idempotency_key: str | None = None
-    ) -> _Sent:
-        """A report as it was sent, about an answer that is known."""
+    async def _taken(
+        self, caller: Caller, fields: Any, shape: type[Peer] | None, idempotency_key: str | None
+    ) -> tuple[Acknowledgement, Peer | None]:
+        feedback, peer = self._read(fields, shape, idempotency_key)
+        report = await self._service.opened(feedback, caller.key, is_admin=caller.is_admin)
+        return await self._service.count(report), peer
+
+    def _read(
+        self, fields: Any, shape: type[Peer] | None, idempotency_key: str | None = None
+    ) -> tuple[Feedback, Peer | None]:
+        """A report, and the shape in which it was sent. Raises InvalidFeedbackError."""
         try:
             if not isinstance(fields, dict):
                 raise invalid("A report must be an object; of events, only scores can be taken.")
@@ -174,13 +181,12 @@ class FeedbackDesk:
         except InvalidRequestError as error:
             self._refuse(error)
         if idempotency_key is not None and feedback.idempotency_key is None:
-            feedback = replace(feedback, idempotency_key=idempotency_key)
-        return _Sent(await self._service.opened(feedback, caller.key, is_admin=caller.is_admin), peer)
+            feedback = feedback._replace(idempotency_key=idempotency_key)
+        return feedback, peer
 
     async def _counted(self, sent: _Sent) -> Mapping[str, Any]:
-        """What became of a report, as its sender expects."""
-        answer = answer_of(await self._service.count(sent.report))
-        return answer.content if sent.peer is None else sent.peer.reply(answer)
+        """What became of one of several reports."""
+        return _told(await self._service.count(sent.report), sent.peer)
 
     def several(self, fields: Mapping[str, Any], name: str) -> list[Any]:
         """The reports of a batch, in the field of this name. Raises InvalidFeedbackError."""
@@ -206,7 +212,9 @@ class FeedbackDesk:
                 if number:
                     await self._admit(request)
                 try:
-                    sent[number] = await self._read(caller, report, shape or peer_of(report))
+                    feedback, peer = self._read(report, shape or peer_of(report))
+                    opened = await self._service.opened(feedback, caller.key, is_admin=caller.is_admin)
+                    sent[number] = _Sent(opened, peer)
                 except InvalidFeedbackError as error:
                     results[number] = _refused(error)
         except GatewayError:
@@ -278,6 +286,19 @@ def _rounds(sent: Mapping[int, _Sent]) -> Iterable[Sequence[int]]:
         if unit is not None:
             earlier[unit] += 1
     return rounds.values()
+
+
+def _told(became: Acknowledgement, peer: Peer | None) -> Mapping[str, Any]:
+    """What became of a report, as the senders of its shape expect it."""
+    answer = answer_of(became)
+    return answer.content if peer is None else peer.reply(answer)
+
+
+@lru_cache(maxsize=1024)  # there are few different answers for each experiment
+def _reply(became: Acknowledgement) -> Response:
+    """The reply to a report of our own shape."""
+    is_waiting = became.became is WaitingPlace.SPOOLED
+    return _json(answer_of(became).content, _ACCEPTED if is_waiting else _DONE)
 
 
 def _refused(error: InvalidFeedbackError) -> dict[str, Any]:

@@ -53,18 +53,22 @@ class Guards:
 
     async def admitted(self, request: Request) -> Caller:
         """The caller, whose request has been counted against the limits of its key."""
-        return await self._within_limits(request, self.client(request))
+        caller = self.client(request)
+        if caller.is_limited:
+            await self._count(request, caller)
+        return caller
 
     async def reporter(self, request: Request) -> Caller:
         """The sender of a report, which has been counted against the limits of its key."""
-        return await self._within_limits(request, self.client(request, reporters_key))
-
-    async def _within_limits(self, request: Request, caller: Caller) -> Caller:
+        caller = self.client(request, reporters_key)
         if caller.is_limited:
-            request_id = account_of(request.scope).request_id
-            metered = await self.limiter.admit(request_id, caller.name, caller.limits, {})
-            metered.settle(())
+            await self._count(request, caller)
         return caller
+
+    async def _count(self, request: Request, caller: Caller) -> None:
+        request_id = account_of(request.scope).request_id
+        metered = await self.limiter.admit(request_id, caller.name, caller.limits, {})
+        metered.settle(())
 
     def admin(self, request: Request) -> Caller:
         """The caller, who must be an admin."""

@@ -97,7 +97,9 @@ def join_routes(app: GatewayApp, base: Foundation, parts: Reached) -> None:
         bodies=inference.bodies,
     )
     desk = FeedbackDesk(parts.feedback, guards.reporter, guards.control_body)
-    app.direct_routes[FEEDBACK_PATH] = DirectRoute(desk.answer)
+    app.direct_routes[FEEDBACK_PATH] = DirectRoute(
+        FEEDBACK_PATH, desk.answer, inference.hooks, inference.timer
+    )
     base.resources.callback(app.direct_routes.clear)
     for router in routers(base, parts, guards, desk):
         app.include_router(router)

@@ -92,7 +92,9 @@ class StoreHistory:
 
     def saw_comparisons(self, name: str, generation: int, comparisons: int) -> None:
         """Remember how many comparisons a generation has."""
-        self._comparisons[_run(name, generation)] = max(comparisons, self.comparisons(name, generation))
+        run = _run(name, generation)
+        if comparisons > self._comparisons.get(run, 0):
+            self._comparisons[run] = comparisons
 
     def hold(self, loss: Loss, *, epoch: int, **about: Any) -> None:
         """Hold decisions and feedback, and log that once.

@@ -66,7 +66,7 @@ def discard_reason(error: InvalidFeedbackError | UnavailableError) -> str:
 
 # A thumb after a copy says more about the same answer, and a thumb down later in a session is about another
 # answer. Neither contradicts what was counted, and neither is the caller's fault.
-SETTLED: Final = Recorded(Receipt.DUPLICATE, None)
+SETTLED: Final = Recorded(Receipt.DUPLICATE)
 _SETTLED_DETAIL: Final = (
     "An earlier report already settled this outcome; one is counted for each request or session."
 )

@@ -17,7 +17,6 @@ With `feedback.hold` the store keeps both until the answer is that old; planning
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 from gateway.errors import InvalidFeedbackError, UnavailableError
@@ -153,7 +152,10 @@ class FeedbackService:
         feedback, assigned, experiment = report
         with self._refusals_told:
             if isinstance(assigned, Assignment) and feedback.is_to_count:
-                recorded = await self._recorded(feedback, assigned, experiment)
+                if experiment.spools and self._spool is not None:
+                    recorded = await self._kept_or_recorded(self._spool, feedback, assigned, experiment)
+                else:
+                    recorded = await self._recorder.record(feedback, assigned, experiment)
             else:
                 _check_said(feedback, assigned, experiment)  # even if the answer takes no part
                 recorded = _uncounted(feedback, assigned)
@@ -180,13 +182,10 @@ class FeedbackService:
         except InvalidFeedbackError as error:
             self.discarded(error.reason)
 
-    async def _recorded(
-        self, feedback: Feedback, assigned: Assignment, experiment: LiveExperiment
+    async def _kept_or_recorded(
+        self, spool: Spool, feedback: Feedback, assigned: Assignment, experiment: LiveExperiment
     ) -> Recorded | NotCounted | WaitingPlace:
-        """What the store made of a report; or that it waits, if the store is away and the file allows it."""
-        spool = self._spool if experiment.spools else None
-        if spool is None:
-            return await self._recorder.record(feedback, assigned, experiment)
+        """What the store made of a report; or that it waits, if the store is away."""
         _check_said(feedback, assigned, experiment)
         if self._recorder.is_over(assigned):
             return NotCounted.EXPIRED
@@ -240,9 +239,10 @@ class FeedbackService:
         self._hooks.tell(FeedbackDiscarded(reason))
 
     async def _opened(self, feedback: Feedback, key: str | None, *, is_admin: bool) -> OpenedReport:
-        found, assigned = await self._answers.open(feedback.response_id, key)
-        if found != feedback.response_id:
-            feedback = replace(feedback, response_id=found)
+        assigned = self._answers.open(feedback.response_id)
+        if assigned is None:
+            found, assigned = await self._answers.find(feedback.response_id, key)
+            feedback = feedback._replace(response_id=found)
         return OpenedReport(feedback, assigned, self._experiment(assigned, key, is_admin=is_admin))
 
     def _experiment(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from gateway.errors import InvalidFeedbackError
 from gateway.experiments.snapshot import Unit
@@ -18,8 +17,7 @@ Preferred = Literal[0, 1, "tie", "both_bad"]
 PREFERENCE_SIGNAL: Final = "preferred"  # how a side-by-side answer is labelled in metrics
 
 
-@dataclass(frozen=True, slots=True)
-class Feedback:
+class Feedback(NamedTuple):
     """One report: either `signal` (with its value) or `preferred`, never both, which the parser checks.
 
     Attributes:

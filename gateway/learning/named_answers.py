@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from gateway.errors import InvalidFeedbackError, UnavailableError
-from gateway.experiments.response_ids import Assignment, ResponseIds, Unassigned
+from gateway.experiments.response_ids import Assignment, ResponseIds, Unassigned, malformed_id
 from policy_store.answer_names import SEVERAL
 from policy_store.errors import StoreUnavailableError
 
@@ -38,23 +38,33 @@ class NamedAnswers:
         self._response_ids = response_ids
         self._find_answer = find_answer
 
-    async def open(self, named: str, key: str | None) -> tuple[str, Assignment | Unassigned]:
-        """An id that seals what the answer was assigned, and what that was.
+    def open(self, named: str) -> Assignment | Unassigned | None:
+        """What the answer of an id was assigned; None if it is no such id, but perhaps another name.
+
+        Raises:
+            InvalidFeedbackError: If the id is not one of ours.
+        """
+        try:
+            return self._response_ids.open(named)
+        except InvalidFeedbackError as error:
+            if error.reason != "malformed_id":
+                raise
+            return None
+
+    async def find(self, named: str, key: str | None) -> tuple[str, Assignment | Unassigned]:
+        """The id of the answer of that name, and what the answer was assigned.
 
         Args:
-            named: The id in the report, or the `traceparent` that the request had.
+            named: A name that is no answer's id, such as the `traceparent` that the request had.
             key: Name of the API key that reports; its own answers take precedence.
 
         Raises:
             InvalidFeedbackError: If there is no such answer, or more than one.
             UnavailableError: If the store does not answer.
         """
-        try:
-            return named, self._response_ids.open(named)
-        except InvalidFeedbackError as error:
-            found = await self._noted(named, key) if error.reason == "malformed_id" else None
-            if found is None:
-                raise
+        found = await self._noted(named, key)
+        if found is None:
+            raise malformed_id()
         if found == SEVERAL:
             raise InvalidFeedbackError(
                 "Several answers were given to requests or in traces of that id: quote the response's own.",

@@ -101,7 +101,9 @@ class PostedMetrics:
         experiment = self._snapshots.current.experiment(name)
         guardrail = _posted_guardrail(experiment, posted.metric)
         number = _number(guardrail, posted.value)
-        response_id, assigned = await self._answers.open(posted.response_id, key)
+        response_id, assigned = posted.response_id, self._answers.open(posted.response_id)
+        if assigned is None:
+            response_id, assigned = await self._answers.find(response_id, key)
         _check_owner(experiment, assigned, key, is_admin=is_admin)
         if self._history.held is not None:
             raise StoreHeldError("Metrics are not counted at present, because the store lost something.")

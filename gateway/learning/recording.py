@@ -7,9 +7,8 @@ side the answer belonged to, and the experiment's snapshot has the weights of it
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Coroutine
-from dataclasses import replace
-from typing import Any, Final, assert_never
+from collections.abc import Callable
+from typing import Final, assert_never
 
 from gateway.config.feedback import Missing
 from gateway.config.found_signals import FoundSignal
@@ -27,6 +26,7 @@ from policy_store.errors import (
     ContradictingOutcomeError,
     ExperimentFinishedError,
     OverCapError,
+    StoreError,
     StoreRefusedError,
     StoreUnavailableError,
     UnknownExperimentError,
@@ -94,10 +94,14 @@ class ReportRecorder:
                 record = self._preference
             case _:
                 assert_never(takes)
+        self._check_not_held()
         try:
-            became = await self._noticed(record(feedback, assignment, experiment, received_at), assignment)
+            became = await record(feedback, assignment, experiment, received_at)
         except ContradictingOutcomeError as error:
             became = _contradicted(feedback, experiment, error)
+        except StoreError as error:
+            return _not_counted(error, assignment)
+        self._notice(became, assignment)
         if experiment.found is not None and isinstance(became, Recorded):
             await rate(self._store, experiment.found, feedback, assignment, experiment)
         return became
@@ -119,41 +123,25 @@ class ReportRecorder:
             InvalidFeedbackError: The experiment was started anew; nothing was changed.
             UnavailableError: The store did not answer; a repetition is counted once.
         """
-        return await self._noticed(self._verdict(assignment, experiment, result), assignment)
+        self._check_not_held()
+        try:
+            became = await self._verdict(assignment, experiment, result)
+        except StoreError as error:
+            return _not_counted(error, assignment)
+        self._notice(became, assignment)
+        return became
 
-    async def _noticed(
-        self, recording: Coroutine[Any, Any, Recorded | NotCounted], assignment: Assignment
-    ) -> Recorded | NotCounted:
-        """What became of a report; the number of a comparison of the evidence is remembered."""
+    def _check_not_held(self) -> None:
+        """Count nothing while it is not known what the store lost. Raises StoreHeldError."""
         if self._history.held is not None:
-            recording.close()
             raise StoreHeldError(
                 "Feedback is not counted at present, because the store lost something. Send it again later."
             )
-        try:
-            recorded = await recording
-        except ExperimentFinishedError:
-            return NotCounted.FINISHED
-        except OverCapError as error:
-            return NotCounted(error.cap)
-        except AfterHoldError:
-            return NotCounted.AFTER_HOLD
-        except UnknownExperimentError as error:
-            raise InvalidFeedbackError(
-                f"The experiment {assignment.experiment!r} was started anew since this response was given.",
-                reason="unknown_experiment",
-                status=404,
-                param="id",
-            ) from error
-        except StoreUnavailableError as error:
-            known = "was not" if isinstance(error, StoreRefusedError) else "may not have been"
-            raise UnavailableError(
-                f"The feedback {known} stored. Send it again later; it is counted once."
-            ) from error
-        if isinstance(recorded, Recorded) and recorded.comparison is not None:
-            number = recorded.comparison.number
-            self._history.saw_comparisons(assignment.experiment, assignment.generation, number)
-        return recorded
+
+    def _notice(self, became: Recorded | NotCounted, assignment: Assignment) -> None:
+        """Remember the number of a comparison of the evidence."""
+        if isinstance(became, Recorded) and became.comparison is not None:
+            self._history.saw_comparisons(assignment.experiment, assignment.generation, became.comparison)
 
     async def _verdict(
         self, assignment: Assignment, experiment: LiveExperiment, result: Result
@@ -174,7 +162,7 @@ class ReportRecorder:
         said = report._replace(voter=voter, key="", key_share=1.0, due_at=None, drawn="", informs=informs)
         said = said._replace(position=None, served=assignment.builds)  # the judge sees both, in both orders
         recorded = await self._store.record_preference(said, result)
-        return recorded if informs is None else replace(recorded, comparison=None)
+        return recorded if informs is None else recorded._replace(comparison=None)
 
     async def _preference(
         self,
@@ -335,28 +323,54 @@ class ReportRecorder:
         valid_seconds = max(whole_seconds, math.ceil(assignment.expires_at - came_at))
         more_seconds = 0 if received_at is None else SPOOLED_SECONDS
         side, builds = assignment.side, assignment.builds
-        return Report(
-            experiment=assignment.experiment,
-            generation=assignment.generation,
-            unit=assignment.unit.hex(),
-            first=assignment.first,
-            second=assignment.second,
-            source=source,
-            fingerprint=fingerprint,
-            keep_seconds=valid_seconds + _MEMORY_SLACK_SECONDS + more_seconds,
-            voter=voter.hex() if is_named or is_keyed else "",
-            key=assignment.key.hex() if is_keyed else "",
-            voter_cap=experiment.voter_cap if is_named else 0,
-            key_share=experiment.key_share,
-            due_at=experiment.counts_at(assignment.assigned_at, assignment.expires_at),
-            definition=definition,
-            standing=standing,
-            idempotency=idempotency,
-            given_at=assignment.assigned_at,
-            position=assignment.position,
-            served=builds[side : side + 1] if experiment.way.rates_answers else builds,
-            drawn=assignment.drawn if _is_told(standing, experiment) else "",
+        return Report(  # by position, because naming so many fields takes three times as long
+            assignment.experiment,
+            assignment.generation,
+            assignment.unit.hex(),
+            assignment.first,
+            assignment.second,
+            source,
+            fingerprint,
+            valid_seconds + _MEMORY_SLACK_SECONDS + more_seconds,
+            voter.hex() if is_named or is_keyed else "",
+            assignment.key.hex() if is_keyed else "",
+            experiment.voter_cap if is_named else 0,
+            experiment.key_share,
+            experiment.counts_at(assignment.assigned_at, assignment.expires_at),
+            definition,
+            standing,
+            idempotency,
+            assignment.drawn if _is_told(standing, experiment) else "",
+            None,  # evidence, unless its role is another one
+            assignment.assigned_at,
+            assignment.position,
+            builds[side : side + 1] if experiment.way.rates_answers else builds,
         )
+
+
+def _not_counted(error: StoreError, assignment: Assignment) -> NotCounted:
+    """Why a report is not counted, if that is no fault; or raises the fault that the caller is told."""
+    match error:
+        case ExperimentFinishedError():
+            return NotCounted.FINISHED
+        case OverCapError():
+            return NotCounted(error.cap)
+        case AfterHoldError():
+            return NotCounted.AFTER_HOLD
+        case UnknownExperimentError():
+            raise InvalidFeedbackError(
+                f"The experiment {assignment.experiment!r} was started anew since this response was given.",
+                reason="unknown_experiment",
+                status=404,
+                param="id",
+            ) from error
+        case StoreUnavailableError():
+            known = "was not" if isinstance(error, StoreRefusedError) else "may not have been"
+            raise UnavailableError(
+                f"The feedback {known} stored. Send it again later; it is counted once."
+            ) from error
+        case _:
+            raise error
 
 
 def _contradicted(

@@ -122,6 +122,11 @@ async def logged_comparisons(store: PolicyStore, generation: int = 1) -> list[Co
     return found
 
 
+async def newest_comparison(store: PolicyStore) -> Comparison:
+    """The comparison that was counted last."""
+    return (await logged_comparisons(store))[-1]
+
+
 def replayed(
     comparisons: Iterable[Comparison], increments: Mapping[int, list[Forecast]], counts: Counts
 ) -> Counts:

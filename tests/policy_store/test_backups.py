@@ -193,8 +193,7 @@ async def test_what_was_reported_before_counts_once_and_what_waits_is_matched(
     assert (await prefer(there, "known")).receipt is Receipt.DUPLICATE
     assert (await prefer(there, "after the backup")).receipt is Receipt.COUNTED
     matched = await report(there, "rival", 1, 0.0)
-    assert matched.comparison is not None
-    assert matched.comparison.number == 3
+    assert matched.comparison == 3
     assert [each.number for each in await logged_comparisons(there)] == [1, 2, 3]
 
 

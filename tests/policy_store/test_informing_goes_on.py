@@ -46,7 +46,7 @@ async def _judge(
     said = Report(NAME, generation, unit, *pair, "judge", result.value, KEEP_SECONDS, informs=role)
     recorded = await store.record_preference(said, result)
     assert recorded.comparison is not None
-    return recorded.comparison.number
+    return recorded.comparison
 
 
 async def _three_pairs(store: PolicyStore) -> None:

@@ -14,7 +14,7 @@ from policy_store.plan_records import Forecast
 from policy_store.states import ExperimentState
 from policy_store.store import PolicyStore
 from tests.pace import PATIENCE_SECONDS
-from tests.policy_store.building import NAME, forecasts, plan, planned, prefer, started
+from tests.policy_store.building import NAME, forecasts, logged_comparisons, plan, planned, prefer, started
 
 
 async def test_one_of_many_gets_the_lease(store: PolicyStore) -> None:
@@ -91,8 +91,10 @@ async def test_new_plan_replaces_all_forecasts(store: PolicyStore) -> None:
     fence = await planned(store)
     await store.publish_plan(NAME, 1, plan(comparisons=1), forecasts()[:1], fence)
 
-    assert (await prefer(store, "u1", pair=(0, 1))).comparison.plan_version == 2
-    assert (await prefer(store, "u2", pair=(0, 2))).comparison.plan_version == 0
+    await prefer(store, "u1", pair=(0, 1))
+    await prefer(store, "u2", pair=(0, 2))
+
+    assert [each.plan_version for each in await logged_comparisons(store)] == [2, 0]
 
 
 async def test_plan_of_many_policies_is_published_whole(store: PolicyStore) -> None:
@@ -103,9 +105,11 @@ async def test_plan_of_many_policies_is_published_whole(store: PolicyStore) -> N
 
     await store.publish_plan(NAME, 1, plan(policies), forecasts(policies), fence)
 
-    for index, forecast in enumerate(forecasts(policies)[::500]):
-        recorded = await prefer(store, f"u{index}", pair=(forecast.first, forecast.second))
-        assert recorded.comparison.probability_millionths == forecast.probability_millionths
+    asked = forecasts(policies)[::500]
+    for index, forecast in enumerate(asked):
+        await prefer(store, f"u{index}", pair=(forecast.first, forecast.second))
+    used = [each.probability_millionths for each in await logged_comparisons(store)]
+    assert used == [each.probability_millionths for each in asked]
     logged = [record for record in (await store.log(NAME, 1))[0] if isinstance(record, LoggedPlan)]
     assert len(logged[0].forecasts) == len(forecasts(policies))
 

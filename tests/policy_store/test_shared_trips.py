@@ -50,12 +50,12 @@ def report(unit: str, fingerprint: str = "said", **fields: Any) -> Report:
     return Report(NAME, 1, unit, 0, 1, "side_by_side", fingerprint, KEEP_SECONDS, **fields)
 
 
-async def _answers(*calls: asyncio.Task[list[Any]]) -> list[Any]:
+async def _answers(*calls: asyncio.Future[list[Any]]) -> list[Any]:
     return [answer[1] for answer in await asyncio.gather(*calls)]
 
 
-def _calls(trips: SharedTrips, *names: str) -> list[asyncio.Task[list[Any]]]:
-    return [asyncio.create_task(trips.run(name, ())) for name in names]
+def _calls(trips: SharedTrips, *names: str) -> list[asyncio.Future[list[Any]]]:
+    return [trips.run(name, ()) for name in names]
 
 
 async def test_what_arrives_during_a_trip_goes_with_the_next_in_its_order() -> None:

@@ -11,9 +11,17 @@ import pytest
 
 from policy_store.log_records import Result
 from policy_store.names import Names
-from policy_store.report_records import Receipt, Recorded
+from policy_store.report_records import Receipt
 from policy_store.store import PolicyStore
-from tests.policy_store.building import NAME, forecasts, plan, planned, report
+from tests.policy_store.building import (
+    NAME,
+    forecasts,
+    logged_comparisons,
+    newest_comparison,
+    plan,
+    planned,
+    report,
+)
 
 _PAIR = (0, 1)
 
@@ -24,9 +32,10 @@ async def test_newest_waiting_outcome_is_compared_first(store: PolicyStore) -> N
     for unit, value in (("a1", 0.5), ("a2", 0.9), ("a3", 0.1)):
         assert (await report(store, unit, 0, value)).receipt is Receipt.PENDING
 
-    results = [(await report(store, f"b{index}", 1, 0.5)).comparison.result for index in range(3)]
+    for index in range(3):
+        await report(store, f"b{index}", 1, 0.5)
 
-    assert results == [Result.LOSS, Result.WIN, Result.TIE]
+    assert await _results(store) == [Result.LOSS, Result.WIN, Result.TIE]
     assert (await report(store, "b4", 1, 0.5)).receipt is Receipt.PENDING
     counts = await store.counts(NAME, 1)
     assert (counts.comparisons, counts.wins[0][1], counts.wins[1][0], counts.ties[0][1]) == (3, 1, 1, 1)
@@ -44,7 +53,8 @@ async def test_outcome_waits_no_longer_than_it_may(store: PolicyStore) -> None:
     assert recorded.receipt is Receipt.PENDING
     counts = await store.counts(NAME, 1)
     assert (counts.comparisons, counts.waiting) == (0, {_PAIR: (1, 0)})
-    assert (await report(store, "rival", 1, 0.0, wait_seconds=3600)).comparison.result is Result.WIN
+    await report(store, "rival", 1, 0.0, wait_seconds=3600)
+    assert await _results(store) == [Result.WIN]
 
 
 async def test_queue_left_alone_goes_away_by_itself(store: PolicyStore) -> None:
@@ -62,11 +72,11 @@ async def test_outcomes_queued_by_earlier_versions_are_compared_and_expire(store
     await planned(store)
     await _queue_as_before(store, 0, [("old1", 1.0), ("old2", 0.0)])
 
-    newest = await report(store, "b1", 1, 0.5, wait_seconds=3600)
+    await report(store, "b1", 1, 0.5, wait_seconds=3600)
     await _age(store, 3601)
     after_an_hour = await report(store, "b2", 1, 0.5, wait_seconds=3600)
 
-    assert newest.comparison.result is Result.LOSS
+    assert await _results(store) == [Result.LOSS]
     assert after_an_hour.receipt is Receipt.PENDING
 
 
@@ -76,9 +86,10 @@ async def test_outcome_queued_by_an_older_replica_meanwhile_is_compared(store: P
     await report(store, "a1", 0, 0.0)
     await _queue_as_before(store, 0, [("a2", 1.0)])
 
-    results = [(await report(store, unit, 1, 0.5)).comparison.result for unit in ("b1", "b2")]
+    for unit in ("b1", "b2"):
+        await report(store, unit, 1, 0.5)
 
-    assert results == [Result.WIN, Result.LOSS]
+    assert await _results(store) == [Result.WIN, Result.LOSS]
 
 
 async def test_queue_lengths_travel_with_the_plan(store: PolicyStore) -> None:
@@ -146,12 +157,13 @@ async def test_matching_agrees_with_a_model_of_it(store: PolicyStore, seed: int)
 
         recorded = await report(store, unit, side, value, pair=pair, wait_seconds=150)
 
-        assert _result(recorded) == model.report(pair, unit, side, value, 150), (seed, number)
+        result = (await newest_comparison(store)).result if recorded.comparison else None
+        assert result == model.report(pair, unit, side, value, 150), (seed, number)
         assert (await store.counts(NAME, 1)).waiting == model.lengths()
 
 
-def _result(recorded: Recorded) -> Result | None:
-    return recorded.comparison.result if recorded.comparison else None
+async def _results(store: PolicyStore) -> list[Result]:
+    return [each.result for each in await logged_comparisons(store)]
 
 
 def _queue(side: int) -> str:

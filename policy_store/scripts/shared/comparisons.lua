@@ -61,5 +61,5 @@ local function count(keys, generation, threshold, first, second, result, source,
     add_evidence(keys, generation, threshold, first, second, increments[1 + shift], increments[5 + shift], number, at)
     add_evidence(keys, generation, threshold, second, first, increments[3 + shift], increments[7 + shift], number, at)
   end
-  return {'counted', number, result, forecast, version, source, at, voters, unpack(noted)}
+  return {'counted', number}
 end
