@@ -144,7 +144,16 @@ def _asking_again(first: tuple[float, float], second: tuple[float, float]) -> fl
     return (asked * kept + asked_other * (1 - kept_other)) / (asked + asked_other)
 
 
+def _three(**options: Any) -> Trial:
+    """Three policies, one of which is preferred to both others hardly more clearly than the margin allows."""
+    return Trial(_one_ahead(3, NEAR), **_NEAR, **options)
+
+
 _BEATEN = "beaten by just more than the margin"
+_WRONG_RUN = SimulatedJudge(0.0, per_pair=20)  # an offline run
+_THUMBS = Outcomes((0.7, 0.6452), reported=(0.1, 0.2), reported_failures=(0.3, 0.6))
+CLOSE = 0.53  # how often the winner is preferred where there is no margin
+_WINNER: dict[str, Any] = {"epsilon": 0.0, "refresh_every": 100}
 # Each source of comparisons, in cases in which what the promise assumes is so.
 SOURCE_TRIALS = {
     _BEATEN: TRIALS[_BEATEN],
@@ -157,13 +166,43 @@ SOURCE_TRIALS = {
     "a judge decides and finds ties in 40 %": Trial(replace(_two(NEAR), ties=np.full((2, 2), 0.4)), **_NEAR),
     "users ask again and mostly take the newer answer": _near(_asking_again((0.10, 0.2), (0.13, 0.16))),
     "thumbs, more often if down, half as often of the better": Trial(
-        worlds.matched("thumbs", Outcomes((0.7, 0.6452), reported=(0.1, 0.2), reported_failures=(0.3, 0.6))),
-        **_NEAR,
+        worlds.matched("thumbs", _THUMBS), **_NEAR
     ),
     "voters vote 5 times alike, and once counts": Trial(decided(NEAR, votes=5, cap=1), **_NEAR),
     "votes, of which 2 % are rigged and the lead allows for it": _near(0.98 * 0.5735),
     "votes, one of three ahead, no worse than the best": Trial(_one_ahead(3, NEAR), **_NEAR, **_BEST),
     "votes, 52.05 % at a margin of 2 points": Trial(_two(0.5205), epsilon=0.02, refresh_every=50),
+    "votes, an offline run that is wrong informs": _near(judges=(_WRONG_RUN,)),
+    "votes, a wrong judge and a wrong offline run inform": _near(judges=(SimulatedJudge(0.0), _WRONG_RUN)),
+    "votes, one of three ahead": _three(),
+    "votes, one of three ahead, a wrong judge informs": _three(judges=(SimulatedJudge(0.0),)),
+    "votes, one of three ahead, an offline run that is wrong informs": _three(judges=(_WRONG_RUN,)),
+    "a judge decides and finds ties in 40 %, one of three ahead": Trial(
+        replace(_one_ahead(3, NEAR), ties=np.full((3, 3), 0.4)), **_NEAR
+    ),
+    "votes, 52 %, epsilon 0": Trial(_two(0.52), **_WINNER),
+    "votes, 53 %, epsilon 0": Trial(_two(CLOSE), **_WINNER),
+    "votes, 53 %, epsilon 0, a wrong judge informs": Trial(
+        _two(CLOSE), judges=(SimulatedJudge(0.0),), **_WINNER
+    ),
+    "votes, 53 %, epsilon 0, an offline run that is wrong informs": Trial(
+        _two(CLOSE), judges=(_WRONG_RUN,), **_WINNER
+    ),
+    "votes and signals, 53 % to 51 % and back, epsilon 0": Trial(
+        worlds.drifting("signals and votes", [0.12, 0.0], [0.04, 0.0], period=1000), **_WINNER
+    ),
+    "a judge decides and finds ties in 40 %, 53 %, epsilon 0": Trial(
+        replace(_two(CLOSE), ties=np.full((2, 2), 0.4)), **_WINNER
+    ),
+    "users ask again and mostly take the newer answer, 53 %, epsilon 0": Trial(
+        _two(_asking_again((0.10, 0.2), (0.115, 0.18))), **_WINNER
+    ),
+    "voters vote 5 times alike, and once counts, 55 %, epsilon 0": Trial(
+        decided(0.55, votes=5, cap=1), **_WINNER
+    ),
+    "thumbs as above, 55 %, epsilon 0": Trial(
+        worlds.matched("thumbs", replace(_THUMBS, rates=(0.7, 0.6563))), **_WINNER
+    ),
 }
 
 
