@@ -58,9 +58,9 @@ class ContradictingOutcomeError(StoreError):
 
 
 class OverCapError(StoreError):
-    """The voter or its API key has given all votes allowed on the pair; nothing was changed.
+    """The voter or its API key has given all votes allowed; nothing was changed.
 
-    `cap` says which: `voter_cap` or `key_share`.
+    `cap` says which: `voter_cap`, `voter_cap_per_experiment` or `key_share`.
     """
 
     def __init__(self, message: str, *, cap: str) -> None:

@@ -49,6 +49,8 @@ class Report(NamedTuple):
         voter: Digest of the voter; empty if voters cannot be told apart.
         key: Digest of the API key; empty if there is only one.
         voter_cap: How many votes one voter may give on a pair; 0 for any number.
+        voter_cap_per_experiment: How many votes one voter may give in the generation, and in those whose
+            evidence it goes on with; 0 for any number.
         key_share: Largest share of the votes on a pair that one key may give, from its eleventh vote on; 1
             for no limit.
         due_at: When the report counts, in Unix seconds by the store's clock; None for at once.
@@ -89,6 +91,13 @@ class Report(NamedTuple):
     given_at: int = 0
     position: int | None = None
     served: tuple[str, ...] = ()
+    voter_cap_per_experiment: int = 0
+
+    @property
+    def caps(self) -> str:
+        """Both caps on the votes of its voter, as scripts and held reports have them."""
+        in_all = self.voter_cap_per_experiment
+        return f"{self.voter_cap}/{in_all}" if in_all else str(self.voter_cap)
 
 
 class Recorded(NamedTuple):

@@ -147,7 +147,7 @@ def _counting_arguments(report: Report) -> tuple[str | int, ...]:
         report.source,
         report.voter,
         report.key,
-        report.voter_cap,
+        report.caps,
         repr(float(report.key_share)),
         f"{report.definition}|{codec.note_on(report)}",
     )

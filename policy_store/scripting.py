@@ -58,7 +58,7 @@ _REFUSALS: Final[dict[str, tuple[type[StoreError], str]]] = {
     "unknown": (UnknownExperimentError, "The store holds no such experiment or generation."),
     "finished": (ExperimentFinishedError, "The experiment, or this generation of it, has finished."),
     "contradicting": (ContradictingOutcomeError, "A different outcome was reported before; it stands."),
-    "over_cap": (OverCapError, "The voter or its API key has given all votes allowed on the pair."),
+    "over_cap": (OverCapError, "The voter or its API key has given all votes allowed."),
     "after_hold": (AfterHoldError, "The unit reported after the end of its hold."),
     "stale": (StaleFenceError, "Another process took over with fencing number"),
     "name_taken": (KeyNameTakenError, "Another key has the name."),

@@ -91,11 +91,12 @@ class PolicyStore(
         places: tuple[int | None, ...] = ()
         while True:
             own, earlier = keys.generation(expected), int(before or 0)
+            left = keys.generation(earlier)
             reply = await self._scripts.run(
                 "register",
                 (
                     *(keys.control, keys.events, own.log, own.counts),
-                    *(keys.generation(earlier).counts, own.look),
+                    *(left.counts, own.look, own.votes, left.votes),
                     *_informing_ledgers(keys, expected, earlier),
                 ),
                 experiment.fingerprint(),

@@ -16,6 +16,7 @@ from gateway.cli.experiments import gain_sentence
 from gateway.cli.remote import DEFAULT_URL, KeyOption, experiment_path, get_lines
 from gateway.cli.store_place import PATIENCE_SECONDS, opened_store
 from gateway.errors import GatewayError
+from gateway.experiments.integrity import SEVERAL_PAIRS
 from gateway.proof.archived_log import with_archive
 from gateway.proof.experiment_log import ExperimentLog
 from gateway.proof.recorded import RecordedExperiment, read_log
@@ -28,6 +29,7 @@ from policy_store.store import PolicyStore
 DIFFERS: Final = 1
 NO_VERDICT: Final = MISUSED
 SHOWN_DIFFERENCES: Final = 50
+_PAIR: Final = 2
 
 
 def verify_decision(
@@ -163,13 +165,13 @@ def _confirmed(found: Verification) -> Iterator[str]:
     if found.gain is not None:
         yield gain_sentence(found.gain)
     if found.integrity is not None:
-        yield from integrity_sentences(found.integrity)
+        yield from integrity_sentences(found.integrity, found.policies)
     if found.watch is not None:
         yield watch_sentence(found.watch)
 
 
-def integrity_sentences(integrity: dict[str, Any]) -> Iterator[str]:
-    """What the certificate says of the votes that it rests on."""
+def integrity_sentences(integrity: dict[str, Any], policies: int) -> Iterator[str]:
+    """What the certificate says of its votes, and what follows from the number of policies."""
     least = integrity["would_have_to_go"]
     if least is not None:
         yield f"its lead would be gone {_least(least['even'])}"
@@ -179,6 +181,10 @@ def integrity_sentences(integrity: dict[str, Any]) -> Iterator[str]:
         yield f"votes without a user, session or key of their own: {integrity['anonymous_votes']:,}"
     if integrity["voter_cap"] != 1:
         yield integrity["assumption"]
+    if "independence" in integrity:
+        yield integrity["independence"]
+    elif policies > _PAIR:
+        yield SEVERAL_PAIRS
 
 
 def _least(least: dict[str, int | None]) -> str:

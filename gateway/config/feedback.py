@@ -234,6 +234,13 @@ class FeedbackSpec(Section):
         "independent, so the guarantee needs 1; with more than two policies a user may still vote on several "
         "pairs.",
     )
+    voter_cap_per_experiment: int | None = Field(
+        default=None,
+        ge=1,
+        description="How many votes a user may give in the whole experiment, on whichever pairs. With 1 all "
+        "votes are those of different users, which the guarantee needs with more than two policies. Left "
+        "out: as many as `voter_cap` allows on every pair.",
+    )
     key_share: float = Field(
         default=0.5,
         gt=0,
@@ -294,6 +301,17 @@ class FeedbackSpec(Section):
     def missing_rules(self) -> dict[Missing, Literal["loss", "tie"]]:
         """The verdicts that count, by what is missing; none without a hold."""
         return {} if self.hold is None else self.missing.rules
+
+    @model_validator(mode="after")
+    def _check_caps(self) -> Self:
+        in_all = self.voter_cap_per_experiment
+        if in_all is not None and in_all < self.voter_cap:
+            raise fault(
+                f"`voter_cap` allows {self.voter_cap} votes on a pair, and `voter_cap_per_experiment` only "
+                f"{in_all} in all.",
+                "Lower `voter_cap`, or raise `voter_cap_per_experiment`.",
+            )
+        return self
 
     @field_validator("window")
     @classmethod

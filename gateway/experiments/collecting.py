@@ -105,6 +105,8 @@ class Way:
     ) -> dict[str, object]:
         """What fixes the meaning of a comparison: parts of the feedback section, and which roles count."""
         rules: dict[str, object] = {} if feedback.voter_cap == 1 else {"voter_cap": feedback.voter_cap}
+        if feedback.voter_cap_per_experiment is not None:
+            rules["voter_cap_per_experiment"] = feedback.voter_cap_per_experiment
         if feedback.hold is not None:
             rules["hold_seconds"] = feedback.hold.total_seconds()
         if self.takes is Takes.VERDICT:

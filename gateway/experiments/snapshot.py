@@ -76,6 +76,7 @@ class LiveExperiment:
         scales: The lowest and the highest grade of each signal that has a scale.
         tie_margin: Matched outcomes closer than this are a tie.
         voter_cap: How many votes one voter may give on a pair.
+        voter_cap_per_experiment: How many votes one voter may give in all; None for any number.
         key_share: How much of the votes on a pair one API key may give.
         regenerate: What asking again is, and which answer counts as kept.
         missing: What an answer without feedback comes to, by what is missing; the rest does not count.
@@ -118,6 +119,7 @@ class LiveExperiment:
     hold_seconds: float | None = None
     scales: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     voter_cap: int = 1
+    voter_cap_per_experiment: int | None = None
     key_share: float = 0.5
     regenerate: RegenerateSpec = field(default_factory=RegenerateSpec)
     missing: Mapping[Missing, MissingVerdict] = field(default_factory=dict)

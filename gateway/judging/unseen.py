@@ -23,7 +23,7 @@ class Dropped(StrEnum):
     MEMORY_FULL = "memory_full"  # those that wait take up `judge.queue_bytes`
     SPENT = "spent"  # `judge.spend_per_day` is spent
     MOVED_ON = "moved_on"  # the experiment is decided, paused or defined anew
-    VOTER_CAP = "voter_cap"  # the user has as many verdicts on the pair as `feedback.voter_cap` allows
+    VOTER_CAP = "voter_cap"  # the user has as many verdicts on the pair, or in all, as the file allows
     ANSWER_FAILED = "answer_failed"  # a policy did not answer
     ANSWER_NOT_TEXT = "answer_not_text"  # a policy's answer is empty, or more than a text
     RUBRIC_FAILED = "rubric_failed"  # the rubric's template failed on the request

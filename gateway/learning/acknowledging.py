@@ -20,6 +20,8 @@ class NotCounted(StrEnum):
     EXPIRED = "expired_id"  # the experiment's `feedback.window` is over
     FINISHED = "finished"  # the experiment is decided
     VOTER_CAP = "voter_cap"  # the user gave as many votes on the pair as `feedback.voter_cap` allows
+    # and this: in the whole experiment as `feedback.voter_cap_per_experiment` allows
+    VOTER_CAP_PER_EXPERIMENT = "voter_cap_per_experiment"
     AFTER_HOLD = "after_hold"  # the answer is older than the experiment's `feedback.hold`
     ALREADY_COMPARED = "already_compared"  # it corrects a report that was compared already
     NOTHING_SAID = "nothing_said"  # a comment alone, a trial run or a weight of 0
@@ -87,6 +89,7 @@ _NOT_COUNTED_DETAILS: Final[Mapping[NotCounted, str]] = {
     NotCounted.FINISHED: "The experiment has finished; it no longer counts feedback.",
     NotCounted.AFTER_HOLD: "The answer is older than the experiment's feedback.hold.",
     NotCounted.VOTER_CAP: "This user has given all the votes allowed on the two policies compared.",
+    NotCounted.VOTER_CAP_PER_EXPERIMENT: "This user has given all the votes allowed in the experiment.",
     NotCounted.ALREADY_COMPARED: "The earlier report was compared with another outcome already; it stands.",
     NotCounted.NOTHING_SAID: "Comments, trial runs and weights of 0 are accepted; nothing is kept of them.",
     NotCounted.KEY_SHARE: "This API key has given all the votes allowed on the two policies compared.",

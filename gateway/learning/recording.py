@@ -345,6 +345,7 @@ class ReportRecorder:
             assignment.assigned_at,
             assignment.position,
             builds[side : side + 1] if experiment.way.rates_answers else builds,
+            (is_named and experiment.voter_cap_per_experiment) or 0,
         )
 
 

@@ -225,6 +225,7 @@ def live_experiment(definition: Definition, view: ExperimentView | None) -> Live
         tie_margin=spec.feedback.tie_margin,
         hold_seconds=spec.feedback.hold.total_seconds() if spec.feedback.hold else None,
         voter_cap=spec.feedback.voter_cap,
+        voter_cap_per_experiment=spec.feedback.voter_cap_per_experiment,
         key_share=spec.feedback.key_share,
         regenerate=spec.feedback.regenerate,
         missing=definition.missing,

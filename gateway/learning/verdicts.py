@@ -52,7 +52,9 @@ class JudgesVerdicts:
         is_same = live is not None and live.generation == unseen.assignment.generation and live.matches_store
         if not is_same or live is None or not live.state.facts.draws_pairs:
             return Dropped.MOVED_ON
-        return Dropped.VOTER_CAP if _vote_of(unseen.assignment) in self._spent else None
+        own = unseen.assignment
+        is_spent = _vote_of(own) in self._spent or _any_vote_of(own) in self._spent
+        return Dropped.VOTER_CAP if is_spent else None
 
     async def count(self, unseen: UnseenPair, result: ResultWord) -> Dropped | None:
         """Have a verdict counted once; why it was not, or None."""
@@ -62,14 +64,21 @@ class JudgesVerdicts:
             return Dropped.STORE_UNAVAILABLE
         except InvalidFeedbackError:
             return Dropped.MOVED_ON
-        is_last = became is NotCounted.VOTER_CAP or unseen.experiment.voter_cap == 1
-        if is_last and unseen.assignment.voter != NOBODY:
-            if len(self._spent) >= _MOST_KNOWN:
-                self._spent.pop(next(iter(self._spent)))
-            self._spent[_vote_of(unseen.assignment)] = None
+        caps, in_all = unseen.experiment, NotCounted.VOTER_CAP_PER_EXPERIMENT
+        if became is in_all or caps.voter_cap_per_experiment == 1:
+            self._note_spent(_any_vote_of(unseen.assignment))
+        elif became is NotCounted.VOTER_CAP or caps.voter_cap == 1:
+            self._note_spent(_vote_of(unseen.assignment))
         if isinstance(became, NotCounted):
-            return Dropped.VOTER_CAP if became is NotCounted.VOTER_CAP else Dropped.MOVED_ON
+            return Dropped.VOTER_CAP if became in (NotCounted.VOTER_CAP, in_all) else Dropped.MOVED_ON
         return None
+
+    def _note_spent(self, vote: _Vote) -> None:
+        if vote[-1] == NOBODY:
+            return
+        if len(self._spent) >= _MOST_KNOWN:
+            self._spent.pop(next(iter(self._spent)))
+        self._spent[vote] = None
 
     async def _became(self, unseen: UnseenPair, result: Result) -> object:
         for attempt in range(1, _ATTEMPTS):
@@ -78,6 +87,11 @@ class JudgesVerdicts:
             except UnavailableError:
                 await self._sleep(attempt * _PAUSE_SECONDS)
         return await self._recorder.record_verdict(unseen.assignment, unseen.experiment, result)
+
+
+def _any_vote_of(assignment: Assignment) -> _Vote:
+    """A vote on whichever pair."""
+    return assignment.experiment, assignment.generation, -1, -1, assignment.voter
 
 
 def _vote_of(assignment: Assignment) -> _Vote:

@@ -48,7 +48,7 @@ class Verification:
     by hand, oldest first: move, person, reason, and the states before and after. `watch` has what the latest
     watch over the promotion counted; None without one, or if it cannot be read. `integrity` is what the
     certificate says of its votes; None for early ones. `last_look` is the certificate's, with its number and
-    whether it decided; None without one.
+    whether it decided; None without one. `policies` is how many there are.
     """
 
     name: str
@@ -66,6 +66,7 @@ class Verification:
     watch: dict[str, Any] | None = None
     integrity: dict[str, Any] | None = None
     last_look: dict[str, Any] | None = None
+    policies: int = 0
 
     @property
     def is_confirmed(self) -> bool:
@@ -113,6 +114,7 @@ def _compared(
         watch=recorded.watch_summary,
         integrity=certificate.get("integrity"),
         last_look=certificate.get("last_look"),
+        policies=len(recorded.own.experiment.policies),
     )
 
 

@@ -58,6 +58,8 @@ class Job:
             del trial["world"]["outcomes"]["reported_failures"]  # as before failures could report otherwise
         if self.trial.world.voters is None:
             del trial["world"]["voters"]  # as in state files written before there were any
+        elif self.trial.world.voters.cap_in_all is None:
+            del trial["world"]["voters"]["cap_in_all"]  # as before there was one over all pairs
         if self.trial.caps is None:
             del trial["caps"]  # as in state files written before there were any
         if not self.trial.min_opportunities:

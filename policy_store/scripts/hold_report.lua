@@ -32,8 +32,9 @@ local left_ms = (due - micros()) / 1000
 if left_ms <= 0 then
   return {'after_hold'}
 end
-if has_voted(votes, said[4] .. ':' .. said[5], vote_of(said, 7)) then
-  return {'over_cap', 'voter_cap'}
+local used_up = over_voter_cap(votes, said[4] .. ':' .. said[5], vote_of(said, 7))
+if used_up then
+  return used_up
 end
 local member = unit .. ' ' .. cjson.encode(said)
 redis.call('ZADD', held, due, member)

@@ -4,8 +4,8 @@
 -- with the counts between the policies that both have, and keeps its state if that state is kept. What only informed
 -- the current one goes on informing, decided or not.
 -- KEYS: control, events; log and counts of the generation the caller expects, counts of the one it expects
---       before it, look of the one it expects; then for each role in which comparisons may only inform, log and
---       counts of the one it expects, counts of the one before
+--       before it, look of the one it expects, votes of both; then for each role in which comparisons may only
+--       inform, log and counts of the one it expects, counts of the one before
 -- ARGV: fingerprint, expected generation, experiment, policies, incumbent, elimination threshold, expected
 --       generation before it ('' for none), the budget, secret and commitment of a new generation's last look ('' for
 --       none), '1' if evidence means the same in both; then, if enough policies are the same in both, for each policy
@@ -145,6 +145,22 @@ local function inherit(log, counts, counted, place, old_policies, is_removal, be
   return redis.call('HGET', counts, 'comparisons')
 end
 
+-- Where evidence goes on, a voter goes on having given the votes of the generation before, if the experiment caps them
+-- in all. (Those on a pair are counted anew.)
+local function copy_voters()
+  if not string.find(experiment, 'voter_cap_per_experiment', 1, true) then
+    return
+  end
+  local cursor = '0'
+  repeat
+    local found = redis.call('HSCAN', KEYS[8], cursor, 'MATCH', 'voter:*', 'COUNT', 1000)
+    cursor = found[1]
+    if #found[2] > 0 then
+      redis.call('HSET', KEYS[7], unpack(found[2]))
+    end
+  until cursor == '0'
+end
+
 -- Starts the ledgers of the new generation. Returns how many policies there have ever been, and how many comparisons
 -- that are evidence were inherited, if any.
 local function start_ledgers(before, may_continue, at)
@@ -167,8 +183,9 @@ local function start_ledgers(before, may_continue, at)
   if may_continue and is_same_evidence == '1' and counted.comparisons then
     ever = text((about[2] or about[1]) + #sources - kept)
     inherited = start(KEYS[3], KEYS[4], counted)
+    copy_voters()
   end
-  for key = 7, #KEYS, 3 do
+  for key = 9, #KEYS, 3 do
     start(KEYS[key], KEYS[key + 1], table_of(KEYS[key + 2]))
   end
   return ever, inherited

@@ -1,9 +1,9 @@
 """The ledger against a reference model, over random sequences of what happens to it.
 
 Two replicas take reports in turn: new ones, repetitions, contradictions, corrections, retries of what was
-corrected, silence, reports of voters who gave all their votes, at once or held, while plans change the
-forecasts. A reply that is lost (a crash between any two steps) is a repetition of the call. After every step
-the store's reply, and at the end all its counts and its log, are what the model says.
+corrected, silence, reports of voters who gave all their votes on a pair or in all, at once or held, while
+plans change the forecasts. A reply that is lost (a crash between any two steps) is a repetition of the call.
+After every step the store's reply, and at the end all its counts and its log, are what the model says.
 """
 
 from __future__ import annotations
@@ -85,11 +85,13 @@ class Model:
     replaces: bool
     cap: int
     holds: bool
+    cap_in_all: int = 0  # none
     published: list[Forecast] = field(default_factory=list)
     version: int = 0
     spoken: dict[str, Word] = field(default_factory=dict)
     calls: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     votes: dict[tuple[tuple[int, int], str], int] = field(default_factory=lambda: defaultdict(int))
+    votes_in_all: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     queues: dict[tuple[tuple[int, int], int], list[Waiting]] = field(
         default_factory=lambda: defaultdict(list)
     )
@@ -108,13 +110,13 @@ class Model:
             return self._said_again(said, due, before)
         if is_missing and before is not None:
             return "duplicate"
-        if self._is_over(said):
-            return "voter_cap"
+        if over := self._over(said):
+            return over
         if not is_missing:
             self._remember(said)
             self.sides[*said.pair, 1, said.side] += 1
         if not self.holds:
-            self.votes[said.pair, said.voter] += said.voter != ""
+            self._vote(said)
             return self._match(said)
         if before is not None:
             del self.held[before]
@@ -136,8 +138,8 @@ class Model:
         if said.call and said.call in self.calls[said.name]:
             return "duplicate"
         if before is not None:
-            if self._is_over(said):  # the requests of a session may name several users
-                return "voter_cap"
+            if over := self._over(said):  # the requests of a session may name several users
+                return over
             self.held[before] = (due, Waiting(said, said.value), True)
         elif not self._replace_waiting(said):
             return "contradicting"
@@ -151,15 +153,27 @@ class Model:
         first, self.held = self.held[:most], self.held[most:]
         became = []
         for _, waiting, _ in first:
-            if self._is_over(waiting.said):
-                became.append("voter_cap")
+            if over := self._over(waiting.said):
+                became.append(over)
                 continue
-            self.votes[waiting.said.pair, waiting.said.voter] += waiting.said.voter != ""
+            self._vote(waiting.said)
             became.append(self._match(waiting.said))
         return became
 
-    def _is_over(self, said: Said) -> bool:
-        return said.voter != "" and self.votes[said.pair, said.voter] >= self.cap
+    def _over(self, said: Said) -> str:
+        """The cap that the voter has reached, the narrower one where both are; empty if none."""
+        if said.voter == "":
+            return ""
+        is_spent = self.cap_in_all and self.votes_in_all[said.voter] >= self.cap_in_all
+        is_pair_spent = self.votes[said.pair, said.voter] >= self.cap
+        if is_pair_spent and not (self.cap_in_all and self.cap >= self.cap_in_all):
+            return "voter_cap"
+        return "voter_cap_per_experiment" if is_spent else ""
+
+    def _vote(self, said: Said) -> None:
+        if said.voter != "":
+            self.votes[said.pair, said.voter] += 1
+            self.votes_in_all[said.voter] += 1
 
     def _remember(self, said: Said) -> None:
         self.spoken[said.name] = said.value
@@ -250,10 +264,14 @@ class LedgerMachine(RuleBasedStateMachine):
         """The replica whose turn it is."""
         return self.replicas[self.number % 2]
 
-    @initialize(replaces=st.booleans(), cap=st.sampled_from([1, 2]), holds=st.booleans())
-    def begin(self, *, replaces: bool, cap: int, holds: bool) -> None:
+    @initialize(
+        replaces=st.booleans(),
+        caps=st.sampled_from([(1, 0), (2, 0), (1, 1), (1, 2), (2, 2), (2, 3)]),
+        holds=st.booleans(),
+    )
+    def begin(self, *, replaces: bool, caps: tuple[int, int], holds: bool) -> None:
         """The rules of the experiment."""
-        self.model = Model(replaces, cap, holds)
+        self.model = Model(replaces, caps[0], holds, caps[1])
         self.sent: list[Said] = []
 
     @rule(said=REPORTS)
@@ -308,6 +326,7 @@ class LedgerMachine(RuleBasedStateMachine):
             *(NAME, 1, said.name, *said.pair, "matched:thumb", repr(said.value), KEEP_SECONDS),
             voter=said.voter,
             voter_cap=self.model.cap,
+            voter_cap_per_experiment=self.model.cap_in_all,
             due_at=due if self.model.holds else None,
             standing=Precedence.MISSING if is_missing else standing,
             idempotency=said.call,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 
+from policy_store.connect import connect
 from policy_store.errors import OverCapError
 from policy_store.report_records import Receipt
 from policy_store.store import PolicyStore
-from tests.policy_store.building import NAME, logged_comparisons, planned, report
+from tests.policy_store.building import NAME, logged_comparisons, planned, report, started
 
 
 async def test_voter_gives_as_many_votes_on_a_pair_as_allowed(store: PolicyStore) -> None:
@@ -25,6 +29,84 @@ async def test_voter_gives_as_many_votes_on_a_pair_as_allowed(store: PolicyStore
     ).receipt is Receipt.PENDING
     assert (await report(store, "u4", 0, 1.0, voter="ann", voter_cap=2)).receipt is Receipt.PENDING
     assert (await store.counts(NAME, 1)).waiting == {(0, 1): (2, 0), (0, 2): (1, 0)}
+
+
+async def test_voter_gives_as_many_votes_in_all_as_allowed(store: PolicyStore) -> None:
+    """Votes on any pair count, each cap is named by its own word, and a refused vote takes nothing away."""
+    await planned(store)
+    vote = {"voter": "ann", "voter_cap": 1, "voter_cap_per_experiment": 2}
+
+    async def word_for(unit: str, pair: tuple[int, int], **said: Any) -> str:
+        try:
+            return (await report(store, unit, 0, 1.0, pair=pair, **{**vote, **said})).receipt.value
+        except OverCapError as refused:
+            return refused.cap
+
+    assert await word_for("u1", (0, 1)) == "pending"
+    assert await word_for("u2", (0, 1)) == "voter_cap"
+    assert await word_for("u3", (0, 2)) == "pending"
+    assert await word_for("u4", (1, 2)) == "voter_cap_per_experiment"
+    assert await word_for("u3", (0, 2)) == "duplicate"
+    assert await word_for("u5", (1, 2), voter="bob") == "pending"
+    assert await word_for("u6", (1, 2), voter="") == "pending"
+    assert await word_for("u7", (1, 2), voter_cap=0, voter_cap_per_experiment=0) == "pending"
+
+
+async def test_only_one_of_many_votes_at_once_is_a_voters_last(store: PolicyStore, store_url: str) -> None:
+    """Two replicas, one voter, a vote on each pair and side through both: as many are taken as may be."""
+    await planned(store)
+    replica = PolicyStore(connect(store_url), timeout_seconds=30)
+    pairs = [(0, 1), (0, 2), (1, 2)] * 4
+    vote = {"voter": "ann", "voter_cap": 3, "voter_cap_per_experiment": 3}
+
+    async def given(number: int, pair: tuple[int, int]) -> str:
+        through = (store, replica)[number % 2]
+        try:
+            return (await report(through, f"u{number}", number // 6, 1.0, pair=pair, **vote)).receipt.value
+        except OverCapError as refused:
+            return refused.cap
+
+    became = await asyncio.gather(*(given(*each) for each in enumerate(pairs)))
+    await replica.aclose()
+
+    assert became.count("voter_cap_per_experiment") == len(pairs) - 3
+
+
+async def test_a_cap_in_all_stores_one_field_where_it_is_the_only_limit(store: PolicyStore) -> None:
+    """And an experiment without it stores what it stored before."""
+    await planned(store)
+    await report(store, "u1", 0, 1.0, voter="ann", voter_cap=1)
+    await report(store, "u2", 0, 1.0, voter="bob", voter_cap=1, voter_cap_per_experiment=1)
+    await report(store, "u3", 0, 1.0, voter="cyd", voter_cap=1, voter_cap_per_experiment=2)
+
+    votes = await store._redis.hgetall(store._names.experiment(NAME).generation(1).votes)
+    assert votes == {
+        "0:1:votes": "3",
+        "0:1:voter:ann": "1",
+        "voter:bob": "1",
+        "voter:cyd": "1",
+        "0:1:voter:cyd": "1",
+    }
+
+
+async def test_where_evidence_goes_on_voters_have_given_their_votes(store: PolicyStore) -> None:
+    """A policy joins: who voted before may not vote again on evidence that holds that vote; others may."""
+    rules = '{"voter_cap_per_experiment":1}'
+    await planned(store, outcome_rules=rules)
+    vote = {"voter_cap": 1, "voter_cap_per_experiment": 1}
+    for number in range(700):  # more than the server hands out at once
+        await report(store, f"u{number}", number % 2, 1.0, voter=f"v{number}", **vote)
+
+    later = await started(store, policies=4, outcome_rules=rules)
+    assert later.generation == 2
+
+    for voter, unit in (("v0", "again"), ("v699", "once more")):
+        with pytest.raises(OverCapError, match="all votes allowed"):
+            await report(store, unit, 0, 1.0, generation=2, voter=voter, **vote)
+    assert (await report(store, "new", 0, 1.0, generation=2, voter="zoe", **vote)).receipt is Receipt.PENDING
+    anew = await started(store, policies=4, outcome_rules=rules, delta=0.01)
+    assert anew.generation == 3
+    assert (await report(store, "anew", 0, 1.0, generation=3, voter="v0", **vote)).receipt is Receipt.PENDING
 
 
 async def test_key_gives_no_more_than_its_share_of_a_pair(store: PolicyStore) -> None:

@@ -127,12 +127,15 @@ def _two(preferred: float) -> World:
     return worlds.named("near", [[0.5, preferred], [1 - preferred, 0.5]])
 
 
-def decided(preferred: float, votes: int, cap: int | None, policies: int = 2) -> World:
+def decided(
+    preferred: float, votes: int, cap: int | None, policies: int = 2, *, cap_in_all: int | None = None
+) -> World:
     """Voters who always vote alike: this share for policy 0 against any other, the rest for the others."""
     for_first, against = np.full((policies, policies), 0.5), np.full((policies, policies), 0.5)
     for_first[0, 1:], for_first[1:, 0] = 1.0, 0.0
     against[0, 1:], against[1:, 0] = 0.0, 1.0
-    return worlds.voted("decided", Voters((preferred, 1 - preferred), (for_first, against), votes, cap))
+    kinds = (for_first, against)
+    return worlds.voted("decided", Voters((preferred, 1 - preferred), kinds, votes, cap, cap_in_all))
 
 
 def _asking_again(first: tuple[float, float], second: tuple[float, float]) -> float:

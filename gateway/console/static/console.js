@@ -387,7 +387,15 @@ function integrityFacts(integrity, fact) {
     rests && fact("Its lead would be gone without", rests),
     integrity.anonymous_votes > 0 && fact("Anonymous votes", integrity.anonymous_votes.toLocaleString("en")),
     integrity.voter_cap > 1 && fact("Votes per voter and pair", `up to ${integrity.voter_cap}: not independent`),
+    isShown(integrity.voter_cap_per_experiment) && fact("Votes per voter", votesPerVoter(integrity)),
   ].filter(Boolean);
+}
+
+function votesPerVoter(integrity) {
+  const cap = integrity.voter_cap_per_experiment;
+  if (cap > 1) return `up to ${cap} in the experiment: not independent`;
+  const uncapped = integrity.uncapped_votes;
+  return uncapped ? `1 in the experiment, except for ${plural(uncapped, "vote")} that named no user` : "1 in the experiment";
 }
 
 function claim(experiment, proof) {

@@ -1,13 +1,14 @@
 """A model of voters who vote more than once: their votes are alike, and a cap leaves some of them out.
 
-The gateway counts at most `feedback.voter_cap` votes of a voter on a pair (docs/decisions/0005-who-votes.md).
+The gateway counts at most `feedback.voter_cap` votes of a voter on a pair, and at most
+`feedback.voter_cap_per_experiment` in all (docs/decisions/0169-a-cap-over-the-experiment.md).
 Votes of different voters are independent here, and those of one voter are not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -31,6 +32,7 @@ class Voters:
         kinds: The preferences of each kind, shape (K, K) each: P(row preferred to column).
         votes: How many votes each voter gives, one after another.
         cap: How many votes of a voter on a pair count, or None for all.
+        cap_in_all: How many votes of a voter count, whatever the pair, or None for all.
 
     Raises:
         WorldError: If the shares are no shares, a matrix is not one of preferences or of another size, or a
@@ -41,6 +43,7 @@ class Voters:
     kinds: tuple[FloatArray, ...]
     votes: int
     cap: int | None = None
+    cap_in_all: int | None = None
 
     def __post_init__(self) -> None:
         checked_type(self.kinds, Sequence, "kinds", WorldError)
@@ -50,9 +53,11 @@ class Voters:
             raise WorldError(f"shares is {shown(self.shares)}; give each kind its share of the voters.")
         if len({kind.shape for kind in kinds}) != 1:
             raise WorldError("The kinds of voters have matrices of different sizes; give each K x K.")
-        if not is_whole(self.votes, 1) or not (self.cap is None or is_whole(self.cap, 1)):
+        caps = [cap for cap in (self.cap, self.cap_in_all) if cap is not None]
+        if not all(is_whole(number, 1) for number in (self.votes, *caps)):
             raise WorldError(
-                f"votes is {shown(self.votes)}, cap {shown(self.cap)}; give whole numbers of at least 1."
+                f"votes is {shown(self.votes)}, cap {shown(self.cap)}, cap_in_all {shown(self.cap_in_all)}; "
+                "give whole numbers of at least 1."
             )
         object.__setattr__(self, "kinds", kinds)
 
@@ -64,7 +69,7 @@ class Voters:
     def relabelled(self, order: IntArray) -> Voters:
         """These voters with the policies in another order: position `i` holds old policy `order[i]`."""
         moved = np.ix_(order, order)
-        return Voters(self.shares, tuple(kind[moved] for kind in self.kinds), self.votes, self.cap)
+        return replace(self, kinds=tuple(kind[moved] for kind in self.kinds))
 
 
 class Votes:
@@ -103,9 +108,13 @@ class Votes:
             self._given[:], self._left = 0, self._voters.votes
         self._left -= 1
         votes = (self._rng.random(first.size) < self._preferences[self._kind, first, second]).astype(np.int64)
-        self._given[runs, first, second] += 1
+        is_over = np.zeros(first.size, dtype=np.bool_)
         if self._voters.cap is not None:
-            votes[self._given[runs, first, second] > self._voters.cap] = NOT_COUNTED
+            is_over |= self._given[runs, first, second] >= self._voters.cap
+        if self._voters.cap_in_all is not None:
+            is_over |= self._given.sum(axis=(1, 2)) >= self._voters.cap_in_all
+        votes[is_over] = NOT_COUNTED
+        self._given[runs, first, second] += ~is_over
         return votes
 
     def keep(self, runs: BoolArray) -> None:

@@ -1,7 +1,7 @@
 -- NEEDS: numbers, clock, comparisons, waiting, voting
 -- Counts a report, at once or at the end of its hold. `said` is a report in the form for scripts:
 -- generation, fingerprint of the feedback, seconds to remember the unit, first, second, source, voter,
--- API key, voter cap, largest share of a key, definition with a note for the log; then the result of a preference, or of an outcome unit, side
+-- API key, voter caps (see `vote_of`), largest share of a key, definition with a note for the log; then the result of a preference, or of an outcome unit, side
 -- (0: it is first's, 1: second's), value (a number, 'loss' or 'tie'), tie margin and seconds to wait.
 
 local COMMON = 11 -- the number of fields that every report has
