@@ -131,6 +131,7 @@ class ExpectedTraffic:
             objective=structure.objective,
             promise=spec.promise,
             last_look=spec.last_look,
+            voter_cap_per_experiment=spec.feedback.voter_cap_per_experiment,
             caps=Caps(incumbent, declared.most(names), declared.least, declared.answers_per_unit)
             if declared.are_set
             else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from gateway.llm_po.scalars import FEWEST_POLICIES
@@ -15,7 +16,10 @@ _MANY: Final = 0.1  # share of undecided runs from which on they are mentioned
 def advice(prospect: Prospect, forecasts: list[EffectEstimate]) -> list[str]:
     """What is worth changing before the experiment starts, in sentences."""
     given = Advice(prospect, forecasts)
-    kinds = (given.too_slow, given.capped, given.cut_off, given.held_back, given.below_the_margin)
+    kinds = (
+        *(given.too_slow, given.capped, given.users_needed),
+        *(given.cut_off, given.held_back, given.below_the_margin),
+    )
     return [sentence for kind in kinds for sentence in kind()]
 
 
@@ -69,6 +73,17 @@ class Advice:
             longer = f"{within / without:.1f} times as long as without them"
         case = "if the policy with the tightest cap is the best"
         return [f"With the exposure caps a medium effect takes {longer}, {case}."]
+
+    def users_needed(self) -> list[str]:
+        """How many users it takes where each has only so many votes."""
+        cap = self._prospect.voter_cap_per_experiment
+        median = next(each for each in self._forecasts if each.effect == "medium").comparisons["median"]
+        if cap is None or median is None:
+            return []
+        users = math.ceil(median * self._prospect.way.units_per_comparison / cap)
+        votes = "one vote" if cap == 1 else f"at most {cap} votes"
+        takes = f"a medium effect takes those of at least {users:,} users"
+        return [f"With voter_cap_per_experiment {cap} a user has {votes} in all: {takes}."]
 
     def held_back(self) -> list[str]:
         """The minimum that delays the decision although the evidence would suffice earlier."""

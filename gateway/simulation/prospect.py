@@ -70,6 +70,7 @@ class Prospect:
         promise: The promise with a margin.
         caps: How much each policy may answer, as shares of the units taking part; None for no caps.
         informed_by: The sources that inform forecasts, as simulated.
+        voter_cap_per_experiment: How many votes a user may give in all; None for any number.
 
     Raises:
         EstimateError: If a number is out of range or nothing would ever be compared.
@@ -100,6 +101,7 @@ class Prospect:
     caps: Caps | None = None
     last_look: bool = False
     informed_by: tuple[SimulatedJudge, ...] = ()
+    voter_cap_per_experiment: int | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("share", self.share), ("feedback rate", self.feedback_rate)):

@@ -50,6 +50,18 @@ def test_cap_is_one_of_each_pair() -> None:
     ]
 
 
+def test_cap_in_all_is_one_over_all_pairs() -> None:
+    """What is not counted on one pair uses up nothing; the second counted vote is the last on any pair."""
+    kind = np.full((3, 3), 0.5)
+    kind[0, 1:], kind[1:, 0] = 1.0, 0.0
+    voters = Voters((1.0,), (kind,), votes=4, cap=1, cap_in_all=2)
+    votes = Votes(voters, 1, np.random.default_rng(3))
+
+    assert votes.on(np.array([[0, 0, 0, 1]]), np.array([[1, 1, 2, 2]])).tolist() == [
+        [1, NOT_COUNTED, 1, NOT_COUNTED]
+    ]
+
+
 def test_runs_that_ended_leave_the_others_as_they_are() -> None:
     """The voter in the middle of voting stays the same one in the runs that go on."""
     votes = Votes(Voters((0.5, 0.5), (_two(1.0), _two(0.0)), votes=2), 40, np.random.default_rng(3))

@@ -164,10 +164,13 @@ async def test_no_room_drops_and_never_waits(opened: Open, upstream: FakeUpstrea
         assert await gateway.metric("llmpo_judge_dropped_total", reason="memory_full") == 1
 
 
-async def test_one_user_has_one_verdict_on_a_pair(opened: Open, upstream: FakeUpstream) -> None:
+@pytest.mark.parametrize("feedback", [{}, {"voter_cap_per_experiment": 1}])
+async def test_one_user_has_one_verdict_on_a_pair(
+    opened: Open, upstream: FakeUpstream, feedback: dict[str, Any]
+) -> None:
     """Requests of one user are alike, as their votes are: the cap holds, and further ones cost nothing."""
     upstream.on("judge", likes("warm"))
-    async with opened() as gateway:
+    async with opened(feedback=feedback) as gateway:
         for _ in range(3):
             await gateway.ask(user="ada")
             await _judge_of(gateway, settled=1)

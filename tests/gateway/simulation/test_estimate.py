@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -220,6 +221,19 @@ def test_too_little_traffic_is_said_with_what_would_help(plain: list[EffectEstim
 
     for part in ("days at this traffic", "traffic.share above 0.5 (1.0:", "epsilon", "drop some of the 3"):
         assert part in sentence
+
+
+@pytest.mark.parametrize(("cap", "said"), [(1, "one vote"), (4, "at most 4 votes")])
+def test_a_cap_on_votes_needs_users(plain: list[EffectEstimate], cap: int, said: str) -> None:
+    """A comparison takes two users' votes here, and each user has only so many."""
+    prospect = replace(PROSPECT, voter_cap_per_experiment=cap)
+    (sentence,) = advice(prospect, plain)
+
+    median = next(each for each in plain if each.effect == "medium").comparisons["median"]
+    assert median is not None
+    assert prospect.way.units_per_comparison == 2
+    assert said in sentence
+    assert f"at least {math.ceil(2 * median / cap):,} users" in sentence
 
 
 def test_enough_traffic_needs_no_advice(plain: list[EffectEstimate]) -> None:

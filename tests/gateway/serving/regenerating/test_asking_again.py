@@ -211,13 +211,15 @@ async def test_reports_are_refused_by_name(gateway: Whole) -> None:
     assert "goes on from" in reply.error["message"]
 
 
-async def test_a_user_has_one_vote_on_a_pair(gateway: Whole) -> None:
-    """The limit holds as in other ways of collecting, because one person's votes are not independent."""
+@pytest.mark.parametrize("cap", ["voter_cap", "voter_cap_per_experiment"])
+async def test_a_user_has_one_vote(open_gateway: Open, cap: str) -> None:
+    """The limits hold as in other ways of collecting, because one person's votes are not independent."""
+    gateway = await open_gateway(feedback={cap: 1})
     for number in range(3):
         talk = Talk(gateway, fields={"user": "ann"})
         await talk.keep((await talk.two(f"Question {number}?"))[0])
     assert (await gateway.experiment())["comparisons"] == 1
-    assert await gateway.metric("llmpo_feedback_discarded_total", reason="voter_cap") == 2
+    assert await gateway.metric("llmpo_feedback_discarded_total", reason=cap) == 2
 
 
 async def test_a_watch_compares_as_its_experiment_does(open_gateway: Open) -> None:
