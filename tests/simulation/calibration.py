@@ -183,7 +183,6 @@ SOURCE_TRIALS = {
     "a judge decides and finds ties in 40 %, one of three ahead": Trial(
         replace(_one_ahead(3, NEAR), ties=np.full((3, 3), 0.4)), **_NEAR
     ),
-    "votes, 52 %, epsilon 0": Trial(_two(0.52), **_WINNER),
     "votes, 53 %, epsilon 0": Trial(_two(CLOSE), **_WINNER),
     "votes, 53 %, epsilon 0, a wrong judge informs": Trial(
         _two(CLOSE), judges=(SimulatedJudge(0.0),), **_WINNER
@@ -194,17 +193,8 @@ SOURCE_TRIALS = {
     "votes and signals, 53 % to 51 % and back, epsilon 0": Trial(
         worlds.drifting("signals and votes", [0.12, 0.0], [0.04, 0.0], period=1000), **_WINNER
     ),
-    "a judge decides and finds ties in 40 %, 53 %, epsilon 0": Trial(
-        replace(_two(CLOSE), ties=np.full((2, 2), 0.4)), **_WINNER
-    ),
-    "users ask again and mostly take the newer answer, 53 %, epsilon 0": Trial(
-        _two(_asking_again((0.10, 0.2), (0.115, 0.18))), **_WINNER
-    ),
     "voters vote 5 times alike, and once counts, 55 %, epsilon 0": Trial(
         decided(0.55, votes=5, cap=1), **_WINNER
-    ),
-    "thumbs as above, 55 %, epsilon 0": Trial(
-        worlds.matched("thumbs", replace(_THUMBS, rates=(0.7, 0.6563))), **_WINNER
     ),
 }
 
