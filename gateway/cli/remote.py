@@ -87,10 +87,10 @@ def ask(
     headers = {"Accept": accept, **({"Authorization": f"Bearer {api_key}"} if api_key else {})}
     if body is not None:
         headers["Content-Type"] = "application/json"
-    request = urllib.request.Request(  # noqa: S310 - checked above
-        url.rstrip("/") + path, body, headers, method=method
-    )
     try:
+        request = urllib.request.Request(  # noqa: S310 - checked above
+            url.rstrip("/") + path, body, headers, method=method
+        )
         answer = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)  # noqa: S310 - the operator named the address
     except urllib.error.HTTPError as error:
         try:

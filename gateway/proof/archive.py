@@ -99,7 +99,7 @@ def _checked(path: Path, lines: Iterable[bytes], name: str, log: str) -> Iterato
 
 def _begin(path: Path, fields: dict[str, Any], name: str, log: str) -> str:
     """The digest that the first line begins with."""
-    if fields.get("type") != "archive" or fields["schema"] > ARCHIVE_SCHEMA:
+    if fields["type"] != "archive" or fields["schema"] > ARCHIVE_SCHEMA:
         raise ArchiveError(f"{path} is no archive, or a newer version wrote it.")
     if (fields["name"], fields["log"]) != (name, log):
         raise ArchiveError(f"{path} is the archive of {fields['name']!r}, log {fields['log']}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -336,6 +337,32 @@ def test_an_error_leaves_the_backup_of_before(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["backup"]
     with pytest.raises(BackupFileError, match="No such file"), BackupWriter(tmp_path / "no" / "file", about):
         pass
+
+
+def test_a_backup_takes_the_place_of_no_device(tmp_path: Path) -> None:
+    """A pipe stays a pipe, and a link leads where it led."""
+    about = About(LAYOUT, "test", 1.0, "id", 1, is_whole=False)
+    pipe, link, file = tmp_path / "pipe", tmp_path / "link", tmp_path / "file"
+    os.mkfifo(pipe)
+    for place in (pipe, tmp_path):
+        with pytest.raises(BackupFileError, match="Name a file"), BackupWriter(place, about):
+            pass
+    assert pipe.is_fifo()
+    file.write_text("the one before")
+    link.symlink_to(file)
+    with BackupWriter(link, about):
+        pass
+    assert link.is_symlink()
+    BackupFile(file)
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, "[]", "null", "5"], ids=["deep", "list", "null", "number"])
+def test_what_is_no_line_of_a_backup_is_refused(tmp_path: Path, line: str) -> None:
+    """Whatever JSON it is."""
+    path = tmp_path / "backup"
+    path.write_text(line + "\n")
+    with pytest.raises(BackupFileError, match="no backup"):
+        BackupFile(path)
 
 
 async def test_secret_of_a_last_look_is_in_no_backup(

@@ -117,6 +117,7 @@ async def test_unreachable_and_unknown_are_said_plainly(
         (("verify", NAME, "--url", nowhere), "No gateway answers"),
         (("experiments", "list", "--url", nowhere), "No gateway answers"),
         (("verify", NAME, "--url", "localhost:8080"), "is not the address"),
+        (("verify", NAME, "--url", "http://[::1"), "Invalid IPv6 URL"),
         (("verify", "other", "--url", gateway.url), "no experiment 'other'"),
         (("experiments", "show", "other", "--url", gateway.url), "no experiment 'other'"),
         (("verify", NAME, "--log", str(tmp_path / "none")), "cannot be read"),

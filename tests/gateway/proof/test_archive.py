@@ -317,6 +317,16 @@ def test_files_are_open_only_while_they_are_written(tmp_path: Path) -> None:
     assert len(list(Path("/dev/fd").iterdir())) < before + len(made) // 2
 
 
+@pytest.mark.parametrize("line", ["[]", "null", "5", "{}", "[" * 100_000])
+def test_a_file_that_is_no_archive_is_refused(tmp_path: Path, line: str) -> None:
+    """Whatever JSON its first line is."""
+    path = archive_path(tmp_path, NAME, "1")
+    path.parent.mkdir()
+    path.write_text(line + "\n")
+    with pytest.raises(ArchiveError, match="line 1, behind entry 0-0, is none of an archive"):
+        list(read_archive(tmp_path, NAME, "1"))
+
+
 def test_a_file_that_something_else_changed_or_removed_is_not_gone_on_with(tmp_path: Path) -> None:
     """What would be written would be no archive, and the store must not be told that it is."""
     writer = ArchiveWriter(tmp_path, NAME, "1", None)
