@@ -19,6 +19,7 @@ GatewayError
 +-- RenderError                  a policy cannot be applied to this request; the incumbent answers
 +-- UnavailableError             shared state cannot be reached; retry later                 -> 503
 |   +-- StoreHeldError           shared state lost something, and an operator has to accept it -> 503
+|   +-- StoreUnconfirmedError    it is written, but too few replicas of the store have it       -> 503
 +-- CrowdedError                 no memory is left for another large body; retry later       -> 503
 +-- TooManyStreamsError          as many look at events as may; ask again, or another process -> 503
 +-- ShuttingDownError            this process stops before the answer is complete; ask again -> 503
@@ -203,6 +204,10 @@ class UnavailableError(GatewayError):
 
 class StoreHeldError(UnavailableError):
     """Shared state went back in time; nothing is counted until an operator accepts it. Retry later."""
+
+
+class StoreUnconfirmedError(UnavailableError):
+    """The store did it, but too few of its replicas confirmed that: a failover may undo it. Ask again."""
 
 
 class CrowdedError(GatewayError):

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from gateway.config.api_keys import hash_key
@@ -21,6 +21,7 @@ from gateway.config.environment import FILE_SUFFIX, Environment
 from gateway.config.values import KEY_HASH_PATTERN, fault
 from gateway.errors import ConfigError, ConfigIssue
 from policy_store.address import StoreAddressError, read_address
+from policy_store.confirming import MOST_REPLICAS
 from policy_store.names import Names, PrefixError
 
 PREFIX: Final = "LLMPO_"
@@ -84,6 +85,13 @@ class Settings(BaseSettings):
     )
     store_timeout_seconds: float = Field(
         default=1.0, gt=0, le=60, description="Longest wait for one answer of the store."
+    )
+    store_confirming_replicas: int = Field(
+        default=0,
+        ge=0,
+        le=MOST_REPLICAS,
+        description="How many replicas of the store have to confirm what is told as done, such as feedback "
+        "and decisions (`WAIT`); 0: none.",
     )
     token_secret: SecretStr | None = Field(
         default=None,
@@ -247,6 +255,16 @@ class Settings(BaseSettings):
             except StoreAddressError as error:
                 raise fault(error.problem, error.remedy) from None
         return url
+
+    @field_validator("store_confirming_replicas")
+    @classmethod
+    def _check_confirming_replicas(cls, replicas: int, info: ValidationInfo) -> int:
+        if replicas and info.data.get("redis_url", "") is None:
+            raise fault(
+                "The embedded store has no replicas that could confirm anything.",
+                "Set LLMPO_REDIS_URL to a store with replicas, or remove this setting.",
+            )
+        return replicas
 
     @field_validator("redis_prefix")
     @classmethod

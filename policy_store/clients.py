@@ -14,18 +14,28 @@ from typing import Any, ClassVar, Final, Literal, NamedTuple
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.client import Pipeline as DriversPipeline
-from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.cluster import ClusterNode, PipelineCommand, RedisCluster
 from redis.asyncio.connection import Connection, SSLConnection
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
 from redis.commands import AsyncCoreCommands
 from redis.crc import key_slot
-from redis.exceptions import RedisError, SlotNotCoveredError
+from redis.exceptions import (
+    AskError,
+    ConnectionError,  # noqa: A004 - the driver's
+    MovedError,
+    RedisError,
+    SlotNotCoveredError,
+    TimeoutError,  # noqa: A004 - the driver's
+    TryAgainError,
+)
 
+from policy_store.confirming import Command
 from policy_store.connections import Pipeline, Pool, packing
 from policy_store.names import Names
 
 _READING_SCRIPTS: Final = {"EVALSHA_RO": "EVALSHA", "EVAL_RO": "EVAL"}
 _MOST_TAGS: Final = 100_000
+_TRY_AGAIN_SECONDS: Final = 0.05
 
 
 class SingleClient(Redis):
@@ -35,22 +45,40 @@ class SingleClient(Redis):
         names: The names of the store's keys, for everything that uses this client.
         groups_at_once: About how many experiments one reading script may be asked.
         shares_trips: Whether writes about different experiments go to one server, so they may go together.
+        confirming_replicas: How many replicas have to confirm what is told as done; 0 asks none.
     """
 
     groups_at_once: ClassVar[int] = 100  # takes the server less than a millisecond
     shares_trips: ClassVar[bool] = True
 
-    def __init__(self, pool: BlockingConnectionPool, names: Names) -> None:
+    def __init__(self, pool: BlockingConnectionPool, names: Names, confirming_replicas: int = 0) -> None:
         pool.connection_class = packing(pool.connection_class)
         super().__init__(connection_pool=pool)
         self.auto_close_connection_pool = True
         self.names = names
+        self.confirming_replicas = confirming_replicas
+        self._rows = asyncio.Semaphore(max(1, pool.max_connections // 2))
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> DriversPipeline:
         """Commands that are sent at once, in a transaction or one by one."""
         if transaction:
             return super().pipeline(transaction, shard_hint)
         return Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+
+    async def in_a_row(self, key: str, commands: Sequence[Command]) -> list[Any]:  # noqa: ARG002 - one server
+        """The reply or the server's error to each of several commands, sent at once over one connection.
+
+        What waits for replicas may hold half of the connections; the others are left to what does not wait.
+
+        Args:
+            key: A key of the server that they are for.
+            commands: The commands.
+        """
+        async with self._rows:
+            pipeline = self.pipeline(transaction=False)
+            for words in commands:
+                pipeline.execute_command(*words)
+            return await pipeline.execute(raise_on_error=False)
 
     def suspect(self) -> None:
         """Do nothing after a fault, because the next call connects by the address anyway."""
@@ -72,8 +100,10 @@ class SingleClient(Redis):
 class SentinelClient(SingleClient):
     """The primary of a service; Sentinel is asked for it whenever a connection is made."""
 
-    def __init__(self, pool: SentinelPool, names: Names, sentinel: Sentinels) -> None:
-        super().__init__(pool, names)
+    def __init__(
+        self, pool: SentinelPool, names: Names, sentinel: Sentinels, confirming_replicas: int = 0
+    ) -> None:
+        super().__init__(pool, names, confirming_replicas)
         self._sentinel = sentinel
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
@@ -123,6 +153,7 @@ class ClusterClient(RedisCluster):
         nodes: Hosts and ports of nodes that can be asked for all others.
         names: The names of the store's keys, for everything that uses this client.
         max_calls: How many calls may run at once; further ones wait.
+        confirming_replicas: How many replicas have to confirm what is told as done; 0 asks none.
         options: Options for the driver.
     """
 
@@ -130,7 +161,13 @@ class ClusterClient(RedisCluster):
     shares_trips: ClassVar[bool] = False  # a node that hangs would delay writes to the others
 
     def __init__(
-        self, nodes: Sequence[tuple[str, int]], names: Names, *, max_calls: int, **options: Any
+        self,
+        nodes: Sequence[tuple[str, int]],
+        names: Names,
+        *,
+        max_calls: int,
+        confirming_replicas: int = 0,
+        **options: Any,
     ) -> None:
         super().__init__(
             startup_nodes=[ClusterNode(host, port) for host, port in nodes],
@@ -142,8 +179,10 @@ class ClusterClient(RedisCluster):
         kinds = self.connection_kwargs
         kinds["connection_class"] = packing(kinds.get("connection_class", Connection))
         self.names = names
+        self.confirming_replicas = confirming_replicas
         self._first_nodes = nodes
         self._places = asyncio.Semaphore(max_calls)
+        self._rows = asyncio.Semaphore(max(1, max_calls // 2))
         self._tags: tuple[object, tuple[str, ...]] = (None, ())
 
     def suspect(self) -> None:
@@ -209,9 +248,48 @@ class ClusterClient(RedisCluster):
         async with self._places:
             return await super().execute_command(*args, **kwargs)
 
+    async def in_a_row(self, key: str, commands: Sequence[Command]) -> list[Any]:
+        """The reply or the server's error to each of several commands, sent at once over one connection.
+
+        They go to the node with the key, where it is now: the first reply says if it is another one.
+        """
+        async with self._rows:
+            await self.initialize()
+            asking: tuple[Command, ...] = ()
+            node = self.get_node_from_key(key)
+            for _ in range(self.RedisClusterRequestTTL):
+                replies = await _sent_to(node, commands, asking)
+                moved = replies[0]
+                if isinstance(moved, MovedError):  # the driver makes it a kind of AskError
+                    await self.nodes_manager.move_slot(moved)
+                    node, asking = self.get_node_from_key(key), ()
+                elif isinstance(moved, AskError):
+                    node, asking = self.get_node(moved.host, moved.port), (("ASKING",),)
+                elif isinstance(moved, TryAgainError):
+                    await asyncio.sleep(_TRY_AGAIN_SECONDS)
+                else:
+                    break
+        return replies
+
     async def _determine_slot(self, command: str, *args: Any) -> int:
         # The driver would ask a server where the keys of these commands are.
         return await super()._determine_slot(_READING_SCRIPTS.get(command, command), *args)
+
+
+async def _sent_to(
+    node: ClusterNode | None, commands: Sequence[Command], asking: Sequence[Command]
+) -> list[Any]:
+    """The replies of one node to commands; those of `asking` go before each."""
+    if node is None:
+        raise SlotNotCoveredError("No node has the slot.")
+    told = [words for command in commands for words in (*asking, command)]
+    row = [PipelineCommand(position, *words) for position, words in enumerate(told)]
+    await node.execute_pipeline(row)
+    replies = [each.result for each in row][len(asking) :: len(asking) + 1]
+    fault = next((each for each in replies if isinstance(each, ConnectionError | TimeoutError)), None)
+    if fault is not None:
+        raise fault
+    return replies
 
 
 ServerClient = SingleClient | ClusterClient
@@ -239,6 +317,7 @@ class GatheringClient(AsyncCoreCommands):
         names: The names of the store's keys, for everything that uses this client.
         groups_at_once: About how many experiments one reading script may be asked.
         shares_trips: No, because this client gathers calls by itself.
+        confirming_replicas: How many replicas have to confirm what is told as done; 0 asks none.
     """
 
     shares_trips: ClassVar[bool] = False
@@ -248,6 +327,8 @@ class GatheringClient(AsyncCoreCommands):
         self._event_dispatcher = client._event_dispatcher  # noqa: SLF001 - what the driver's commands need
         self.names = client.names
         self.groups_at_once = client.groups_at_once
+        self.confirming_replicas = client.confirming_replicas
+        self.in_a_row = client.in_a_row
         self.suspect = client.suspect
         self.reconnect = client.reconnect
         self.pipeline = client.pipeline

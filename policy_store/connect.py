@@ -30,7 +30,12 @@ _PLACES_PER_CONNECTION: Final = 4
 
 
 def connect(
-    url: str, *, prefix: str = "", timeout_seconds: float = 1.0, max_connections: int = 32
+    url: str,
+    *,
+    prefix: str = "",
+    timeout_seconds: float = 1.0,
+    max_connections: int = 32,
+    confirming_replicas: int = 0,
 ) -> ServerClient:
     """A client for any address that `address.read_address` accepts; connects on first use and after faults.
 
@@ -49,6 +54,7 @@ def connect(
         prefix: Put before every key's name; environments with different prefixes share nothing.
         timeout_seconds: The longest wait for a free connection, and for making one.
         max_connections: The most connections.
+        confirming_replicas: How many replicas have to confirm what is told as done (`confirming.py`).
 
     Raises:
         StoreAddressError: The URL is of another kind, or malformed.
@@ -67,16 +73,23 @@ def connect(
     if address.layout == "cluster":
         places = _PLACES_PER_CONNECTION * max_connections
         return ClusterClient(
-            address.hosts, names, max_calls=places, ssl=address.is_secure, **address.options, **options
+            address.hosts,
+            names,
+            max_calls=places,
+            confirming_replicas=confirming_replicas,
+            ssl=address.is_secure,
+            **address.options,
+            **options,
         )
     if address.layout == "sentinel":
-        return _by_sentinel(address, names, timeout_seconds, {**options, **waiting})
-    return SingleClient(Pool.from_url(url, **options, **waiting), names)
+        pool, sentinel = _by_sentinel(address, timeout_seconds, {**options, **waiting})
+        return SentinelClient(pool, names, sentinel, confirming_replicas)
+    return SingleClient(Pool.from_url(url, **options, **waiting), names, confirming_replicas)
 
 
 def _by_sentinel(
-    address: Address, names: Names, timeout_seconds: float, options: dict[str, Any]
-) -> SentinelClient:
+    address: Address, timeout_seconds: float, options: dict[str, Any]
+) -> tuple[SentinelPool, Sentinels]:
     # A Sentinel that hangs must leave time to ask the others and the primary.
     share = timeout_seconds / (len(address.hosts) + 1)
     secure = {name: value for name, value in address.options.items() if name.startswith("ssl_")}
@@ -94,4 +107,4 @@ def _by_sentinel(
     pool = SentinelPool(
         address.service, sentinel, connection_class=connection_class, **address.options, **options
     )
-    return SentinelClient(pool, names, sentinel)
+    return pool, sentinel

@@ -3,6 +3,7 @@
 StoreError
 +-- StoreUnavailableError      the store did not answer in time: retry later
 |   +-- StoreRefusedError      the server answered that it cannot do it now: retry later
+|   +-- UnconfirmedError       it is written, but too few replicas have it so far: retry later
 +-- UnknownExperimentError     no such experiment or generation: do not retry
 +-- ExperimentFinishedError    the experiment no longer counts outcomes: do not retry
 +-- ContradictingOutcomeError  the unit already reported something else: do not retry
@@ -36,6 +37,10 @@ class StoreRefusedError(StoreUnavailableError):
     def __init__(self, message: str, *, word: str) -> None:
         super().__init__(message)
         self.word = word
+
+
+class UnconfirmedError(StoreUnavailableError):
+    """The server did it, but too few of its replicas confirmed that; a failover may undo it. Repeat it."""
 
 
 class UnknownExperimentError(StoreError):

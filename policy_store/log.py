@@ -70,7 +70,13 @@ class LogStore(StorePart):
         return [codec.event_from(fields) for _, fields in entries]
 
     async def events_page(
-        self, name: str, *, after: str | None = None, count: int = 50, newest_first: bool = False
+        self,
+        name: str,
+        *,
+        after: str | None = None,
+        count: int = 50,
+        newest_first: bool = False,
+        is_confirmed: bool = False,
     ) -> list[PlacedEvent]:
         """A page of events in their order, or in reverse order.
 
@@ -79,6 +85,7 @@ class LogStore(StorePart):
             after: The last entry of the page before; None for the first page.
             count: The most events.
             newest_first: Whether to go from newer to earlier events.
+            is_confirmed: Whether replicas have to have what is read in their order (`confirming.py`).
         """
         keys = self._names.experiment(name)
         if newest_first:
@@ -87,6 +94,9 @@ class LogStore(StorePart):
         else:
             start = _LOG_START if after is None else f"({after}"
             entries = await self._answer(self._redis.xrange(keys.events, start, "+", count))
+            if is_confirmed and entries:
+                again = ("XRANGE", keys.events, start, "+", "COUNT", count)
+                entries = await self._confirmed(keys.events, *again)
         return [
             PlacedEvent(keys.event_id(entry), entry, codec.event_from(fields)) for entry, fields in entries
         ]

@@ -56,6 +56,7 @@ row as generations, and keys like theirs.
     llmpo:{limits:KEY}:requests           hash: requests by second                     a minute
     llmpo:{limits:KEY}:tokens             hash: tokens by second                       a minute
     llmpo:{limits:KEY}:holders            hash: requests in progress, by process       seconds
+    llmpo:{...}:confirmed                 last write before replicas confirm           a minute
 """
 
 from __future__ import annotations
@@ -149,6 +150,11 @@ class Names:
     def experiment(self, name: str) -> ExperimentKeys:
         """The keys of one experiment."""
         return _experiment_keys(self.root, name)
+
+    def confirmed(self, key: str) -> str:
+        """What is written before replicas are asked to confirm, in the slot of `key`."""
+        tag, _ = self.split(key)
+        return f"{self.root}{{{tag}}}:confirmed"
 
     def split(self, key: str) -> tuple[str, str]:
         """The hash tag of a key and what follows it; a key without one has an empty tag."""

@@ -21,6 +21,7 @@ from redis.asyncio.sentinel import MasterNotFoundError
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 
 from policy_store.clients import StoreClient
+from policy_store.confirming import TOLD_AS_DONE, Command, Confirmation
 from policy_store.errors import (
     AfterHoldError,
     ContradictingOutcomeError,
@@ -33,6 +34,7 @@ from policy_store.errors import (
     StoreError,
     StoreRefusedError,
     StoreUnavailableError,
+    UnconfirmedError,
     UnknownExperimentError,
 )
 from policy_store.events import EventKind
@@ -215,14 +217,28 @@ class StorePart:
         async with answered_within(self._redis, self._timeout_seconds):
             return await call
 
+    async def _confirmed(self, key: str, *command: str | int) -> Any:
+        """A command's answer, once replicas have all that its server did until then, if that is asked for."""
+        if not self._redis.confirming_replicas:
+            return await self._answer(self._scripts.ask(*command))
+        (reply,), fault = await self._scripts.in_a_row(key, [command])
+        if fault is not None:
+            raise fault
+        return reply
+
 
 class Scripts:
-    """The transitions. Each is sent by its hash, and in full only to a server that does not know it yet."""
+    """The transitions. Each is sent by its hash, and in full only to a server that does not know it yet.
+
+    Those in `TOLD_AS_DONE` have their reply once replicas have all that the reply rests on, if the client
+    asks for that.
+    """
 
     def __init__(self, redis: StoreClient, timeout_seconds: float) -> None:
         self._redis = redis
-        self._ask: Callable[..., Awaitable[list[Any]]] = redis.execute_command
+        self.ask: Callable[..., Awaitable[Any]] = redis.execute_command
         self._timeout_seconds = timeout_seconds
+        self._confirmation = Confirmation(redis.confirming_replicas, timeout_seconds)
 
     async def run(self, name: str, keys: Sequence[str], *arguments: str | int) -> list[Any]:
         """The script's reply: a status word, then what it returned.
@@ -230,6 +246,11 @@ class Scripts:
         Raises:
             StoreError: The error for a refusing status; StoreUnavailableError for faults.
         """
+        if self._confirmation.replicas and name in TOLD_AS_DONE:
+            (reply,) = await self.run_together([(name, keys, arguments)])
+            if isinstance(reply, Exception):
+                raise reply
+            return checked(reply)
         async with answered_within(self._redis, self._timeout_seconds):
             reply = await self._run(name, keys, arguments)
         return checked(reply)
@@ -238,17 +259,58 @@ class Scripts:
         """What the server replies to each of several scripts, sent at once and run in this order.
 
         Returns:
-            A reply for each, before `checked`; or a StoreUnavailableError, if the server refused it.
+            A reply for each, before `checked`; or a StoreUnavailableError, if the server refused it or its
+            replicas did not confirm it.
 
         Raises:
             StoreUnavailableError: The server failed; some of them may have run.
         """
+        if self._confirmation.replicas and not TOLD_AS_DONE.isdisjoint(name for name, _, _ in calls):
+            return await self._run_confirmed(calls)
         async with answered_within(self._redis, self._timeout_seconds):
             replies = await self._run_all(calls)
         for index, reply in enumerate(replies):
             if isinstance(reply, Exception):
                 replies[index] = await _fault(self._redis, reply)
         return replies
+
+    async def _run_confirmed(self, calls: Sequence[Call]) -> list[Any]:
+        """The reply to each of several scripts, or its error, once replicas confirmed all of them."""
+        key = calls[0][1][0]
+        replies, fault = await self.in_a_row(key, [_said(call, in_full=False) for call in calls])
+        unknown = [index for index, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if unknown:
+            in_full = [_said(calls[index], in_full=True) for index in unknown]
+            again, later_fault = await self.in_a_row(key, in_full)
+            fault = fault or later_fault
+            for index, reply in zip(unknown, again, strict=True):
+                replies[index] = reply
+        for index, reply in enumerate(replies):
+            if isinstance(reply, Exception):
+                replies[index] = await _fault(self._redis, reply)
+            elif fault is not None:
+                replies[index] = fault
+        return replies
+
+    async def in_a_row(
+        self, key: str, commands: Sequence[Command]
+    ) -> tuple[list[Any], UnconfirmedError | None]:
+        """The replies to commands to the server of a key, and whether replicas have all that it did.
+
+        Returns:
+            A reply or the server's error for each; and the error if too few replicas confirmed in time.
+
+        Raises:
+            StoreUnavailableError: The server failed; some of them may have run.
+        """
+        asking = self._confirmation.commands(self._redis.names, key)
+        async with answered_within(self._redis, self._timeout_seconds):
+            *replies, marked, confirmed = await self._redis.in_a_row(key, (*commands, *asking))
+        error = next((each for each in (marked, confirmed) if isinstance(each, Exception)), None)
+        if error is not None:
+            why = await _fault(self._redis, error)
+            return replies, UnconfirmedError(f"Written, but no replica was asked to confirm it. {why}")
+        return replies, self._confirmation.fault(confirmed)
 
     async def run_each(self, name: str, groups: Sequence[Sequence[str]], *arguments: str | int) -> list[Any]:
         """What a script that refuses nothing replies about each of many groups of keys.
@@ -274,9 +336,8 @@ class Scripts:
         if len(calls) < 2:  # noqa: PLR2004 - a pipeline is for several
             return [await self._run(*call) for call in calls]
         pipeline = self._redis.pipeline(transaction=False)
-        for name, keys, arguments in calls:
-            by_digest, _ = _READING if name in READS else _WRITING
-            pipeline.execute_command(by_digest, _digest(name), len(keys), *keys, *arguments)
+        for call in calls:
+            pipeline.execute_command(*_said(call, in_full=False))
         replies: list[Any] = await pipeline.execute(raise_on_error=False)
         for index, reply in enumerate(replies):
             if isinstance(reply, NoScriptError):
@@ -284,14 +345,22 @@ class Scripts:
         return replies
 
     async def _run(self, name: str, keys: Sequence[str], arguments: Sequence[str | int]) -> list[Any]:
-        by_digest, in_full = _READING if name in READS else _WRITING
-        said = (len(keys), *keys, *arguments)
+        call = name, keys, arguments
+        reply: list[Any]
         try:
-            return await self._ask(by_digest, _digest(name), *said)
+            reply = await self.ask(*_said(call, in_full=False))
         except NoScriptError:
             # Sent in full only to the server with the keys, because on a cluster each server knows its own
             # scripts.
-            return await self._ask(in_full, _texts()[name], *said)
+            reply = await self.ask(*_said(call, in_full=True))
+        return reply
+
+
+def _said(call: Call, *, in_full: bool) -> Command:
+    """The command that runs a script, which it names by its hash or has in full."""
+    name, keys, arguments = call
+    word = (_READING if name in READS else _WRITING)[in_full]
+    return word, _texts()[name] if in_full else _digest(name), len(keys), *keys, *arguments
 
 
 def checked(reply: list[Any]) -> list[Any]:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from redis.exceptions import ResponseError
 
-from policy_store.errors import StoreUnavailableError
+from policy_store.errors import StoreUnavailableError, UnconfirmedError
 from policy_store.layout import LAYOUT, UNSAID_LAYOUT
 from policy_store.scripting import StorePart
 
@@ -70,6 +70,30 @@ class StoreVitals(StorePart):
             "pulse", (self._names.identity, *self._names.trial()), fresh, LAYOUT
         )
         return Pulse(store_id, int(epoch), int(written_at) / 1e6, held, int(layout))
+
+    async def confirm(self) -> int | None:
+        """Check on each server that replicas confirm writes, if that is asked for.
+
+        Returns:
+            How many replicas are connected to the server that has the fewest; None if it is not asked for, or
+            no server says.
+
+        Raises:
+            UnconfirmedError: Too few replicas confirmed; it says how many are connected, if that is known.
+        """
+        if not self._redis.confirming_replicas:
+            return None
+        tags = ("store", *await self._answer(self._redis.other_tags(self._names.identity)))
+        asked = (self._scripts.in_a_row(self._names.trial(tag)[0], [("INFO", "replication")]) for tag in tags)
+        connected, faults = [], []
+        for (said,), fault in await asyncio.gather(*asked):
+            connected += [] if isinstance(said, Exception) else [int(said["connected_slaves"])]
+            faults += [] if fault is None else [fault]
+        fewest = min(connected, default=None)
+        if faults:
+            known = "" if fewest is None else f" Replicas connected: {fewest}."
+            raise UnconfirmedError(f"{faults[0]}{known}")
+        return fewest
 
     async def read(self) -> tuple[Pulse, float]:
         """What the store says about itself, and its time in Unix seconds; nothing is written."""

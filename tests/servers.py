@@ -220,6 +220,43 @@ class Process:
             self._running.wait()
 
 
+class ReplicatedServer:
+    """A primary and its replica, without anything that would replace the primary.
+
+    Attributes:
+        primary: The primary.
+        replica: Its replica.
+    """
+
+    def __init__(self, folder: Path, **options: str | int) -> None:
+        self.primary = Process(folder / "primary", **options)
+        self.replica = Process(folder / "replica", replicaof=f"127.0.0.1 {self.primary.port}", **options)
+        self.url = f"redis://{self.primary.place}"
+
+    def start(self) -> None:
+        """Start both, and return once the replica follows."""
+        for server in (self.primary, self.replica):
+            server.start("server.conf")
+            wait_until(server.accepts, f"redis-server on port {server.port}")
+        self.wait_for_replica()
+
+    def wait_for_replica(self) -> None:
+        """Return once the replica follows, and has said so."""
+        wait_until(lambda: "master_link_status:up" in self.replica.ask("info", "replication"), "the replica")
+        wait_until(self._confirms, "a confirmation of the replica")
+
+    def _confirms(self) -> bool:
+        client = ["redis-cli", "-p", str(self.primary.port)]
+        asked = "SET begun 1\nWAIT 1 100\n"
+        said = subprocess.run(client, input=asked, check=True, capture_output=True, text=True).stdout
+        return said.split()[-1] == "1"
+
+    def stop(self) -> None:
+        """End both."""
+        for server in (self.primary, self.replica):
+            server.end()
+
+
 class ClusterServer:
     """Three primaries and a replica of each, which are a cluster from their first moment.
 

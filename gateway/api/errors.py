@@ -30,6 +30,7 @@ from gateway.errors import (
     RenderError,
     ShuttingDownError,
     StoreHeldError,
+    StoreUnconfirmedError,
     TooManyStreamsError,
     UnavailableError,
     UpstreamError,
@@ -44,6 +45,7 @@ from policy_store.errors import (
     StoreError,
     StoreRefusedError,
     StoreUnavailableError,
+    UnconfirmedError,
     UnknownExperimentError,
 )
 
@@ -56,6 +58,10 @@ _UNANSWERED: Final = (
     "repeating the request is safe."
 )
 _REFUSED: Final = "The store accepts no changes now; nothing was recorded. Try again shortly."
+_UNCONFIRMED: Final = (
+    "It is recorded, but too few replicas of the store have confirmed that, so a failover could undo it. Try "
+    "again shortly; repeating the request is safe."
+)
 _RETRY_AFTER_SECONDS: Final = "1"
 _HELD_RETRY_SECONDS: Final = "60"
 _LONGEST_RETRY_SECONDS: Final = 60
@@ -277,6 +283,14 @@ def _unavailable_reply(error: Exception) -> ErrorReply:
         message = _REFUSED if isinstance(error, StoreRefusedError) else _UNANSWERED
     headers = ((b"retry-after", _RETRY_AFTER_SECONDS.encode()),)
     return _told(503, message, headers, kind=_SERVER, code="store_unavailable")
+
+
+@_reply.register(StoreUnconfirmedError)
+@_reply.register(UnconfirmedError)
+def _unconfirmed_reply(error: Exception) -> ErrorReply:
+    message = _UNCONFIRMED if isinstance(error, UnconfirmedError) else str(error)
+    headers = ((b"retry-after", _RETRY_AFTER_SECONDS.encode()),)
+    return _told(503, message, headers, kind=_SERVER, code="store_unconfirmed")
 
 
 @_reply.register

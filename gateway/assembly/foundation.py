@@ -75,7 +75,12 @@ async def open_redis(settings: Settings, resources: AsyncExitStack) -> ServerCli
         valkey = EmbeddedValkey()
         url = await asyncio.to_thread(valkey.start, settings.data_dir)
         resources.push_async_callback(asyncio.to_thread, valkey.stop)
-    redis = connect(url, prefix=settings.redis_prefix, timeout_seconds=settings.store_timeout_seconds)
+    redis = connect(
+        url,
+        prefix=settings.redis_prefix,
+        timeout_seconds=settings.store_timeout_seconds,
+        confirming_replicas=settings.store_confirming_replicas,
+    )
     resources.push_async_callback(redis.aclose)
     return redis
 

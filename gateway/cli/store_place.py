@@ -64,7 +64,12 @@ async def opened_store(
     try:
         url = redis_url or _embedded(server, data_dir or settings.data_dir)
         try:
-            redis = connect(url, prefix=prefix, timeout_seconds=PATIENCE_SECONDS)
+            redis = connect(
+                url,
+                prefix=prefix,
+                timeout_seconds=PATIENCE_SECONDS,
+                confirming_replicas=settings.store_confirming_replicas if redis_url else 0,
+            )
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint="--redis-url") from error
         try:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final, NamedTuple, Self
 
-from gateway.errors import InvalidFeedbackError, StoreHeldError, UnavailableError
+from gateway.errors import InvalidFeedbackError, StoreHeldError, StoreUnconfirmedError, UnavailableError
 from policy_store.report_records import Receipt, Recorded
 
 
@@ -51,6 +51,7 @@ DISCARD_REASONS: Final = frozenset(
         "store_held",
         "spooled_too_long",
         "store_unavailable",
+        "store_unconfirmed",
         "unknown_experiment",
         "unknown_signal",
         "unsupported_media_type",
@@ -63,7 +64,8 @@ def discard_reason(error: InvalidFeedbackError | UnavailableError) -> str:
     """Which of these reasons an error of a report is."""
     if isinstance(error, InvalidFeedbackError):
         return error.reason
-    return "store_held" if isinstance(error, StoreHeldError) else "store_unavailable"
+    kinds = {StoreHeldError: "store_held", StoreUnconfirmedError: "store_unconfirmed"}
+    return kinds.get(type(error), "store_unavailable")
 
 
 # A thumb after a copy says more about the same answer, and a thumb down later in a session is about another

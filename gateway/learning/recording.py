@@ -12,7 +12,7 @@ from typing import Final, assert_never
 
 from gateway.config.feedback import Missing
 from gateway.config.found_signals import FoundSignal
-from gateway.errors import InvalidFeedbackError, StoreHeldError, UnavailableError
+from gateway.errors import InvalidFeedbackError, StoreHeldError, StoreUnconfirmedError, UnavailableError
 from gateway.experiments.collecting import WAYS, Takes
 from gateway.experiments.missing_answers import Lack
 from gateway.experiments.response_ids import ANY_DEFINITION, NOBODY, Assignment
@@ -29,6 +29,7 @@ from policy_store.errors import (
     StoreError,
     StoreRefusedError,
     StoreUnavailableError,
+    UnconfirmedError,
     UnknownExperimentError,
 )
 from policy_store.log_records import Result
@@ -364,6 +365,11 @@ def _not_counted(error: StoreError, assignment: Assignment) -> NotCounted:
                 reason="unknown_experiment",
                 status=404,
                 param="id",
+            ) from error
+        case UnconfirmedError():
+            raise StoreUnconfirmedError(
+                "The feedback is stored, but too few replicas of the store have confirmed that, so a "
+                "failover could lose it. Send it again later; it is counted once."
             ) from error
         case StoreUnavailableError():
             known = "was not" if isinstance(error, StoreRefusedError) else "may not have been"

@@ -123,6 +123,7 @@ class StoreWatch:
     Attributes:
         server: What is known about the server; nothing before its first answer.
         layout: The layout that the store's data had at the last look; None before the first answer.
+        replicas: How many replicas the server with the fewest has; None if they confirm nothing.
     """
 
     def __init__(
@@ -138,6 +139,7 @@ class StoreWatch:
         self.history = history
         self.server = ServerSettings(None, None)
         self.layout: int | None = None
+        self.replicas: int | None = None
         self._layout_keeper = layout
         self._vitals = vitals
         self._health = health
@@ -187,9 +189,9 @@ class StoreWatch:
         except StoreError as error:
             self._health.failed_to_write(error)
             return
-        self._health.wrote()
         self._breaker.answered()
         self._breaker.took(self._timer() - began)
+        await self._look_at_replicas()
         try:
             await self._look_at_layout(pulse.layout)
             await self._compare(pulse)
@@ -212,6 +214,16 @@ class StoreWatch:
             epoch = await self._vitals.accept(self.history.epoch, by)
             await self._look()
         return epoch
+
+    async def _look_at_replicas(self) -> None:
+        """Have a write confirmed, if the replicas of the store are to confirm writes."""
+        try:
+            self.replicas = await self._vitals.confirm()
+        except StoreError as error:
+            self.replicas = None
+            self._health.failed_to_write(error)
+        else:
+            self._health.wrote()
 
     async def _look_at_layout(self, layout: int) -> None:
         """Bring an older layout up to date. One that becomes newer while this replica runs can be used."""

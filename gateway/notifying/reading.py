@@ -69,8 +69,11 @@ class EventPages:
         return EventPage(await self.told(name, page), page[-1].id if page else None, len(read) > limit)
 
     async def later(self, name: str, entry: str, count: int) -> list[PlacedEvent]:
-        """The first events after a place, in the stored form."""
-        return await self._store.events_page(name, after=entry, count=count)
+        """The first events after a place, in the stored form, once no failover loses them.
+
+        That is so where replicas confirm writes.
+        """
+        return await self._store.events_page(name, after=entry, count=count, is_confirmed=True)
 
     async def latest_place(self, name: str) -> str:
         """The place of the latest event."""

@@ -7,11 +7,19 @@ if reads are answered in the meantime and a second write is not, then only write
 
 from __future__ import annotations
 
+from typing import Final
+
 from gateway.running.logs import get_logger
-from policy_store.errors import StoreError, StoreRefusedError
+from policy_store.errors import StoreError, StoreRefusedError, UnconfirmedError
 from policy_store.refusals import REFUSALS
 
 _log = get_logger(__name__)
+
+_REFUSED: Final = {"feedback": "is refused"}
+_UNCONFIRMED: Final = {
+    "feedback": "is not acknowledged",
+    "remedy": "bring the replicas back, or lower LLMPO_STORE_CONFIRMING_REPLICAS",
+}
 
 
 class StoreHealth:
@@ -41,7 +49,9 @@ class StoreHealth:
 
     def failed(self, error: StoreError) -> None:
         """Note that the store did not answer, or did not do what it was asked."""
-        if isinstance(error, StoreRefusedError) and not REFUSALS[error.word].stops_reads:
+        if isinstance(error, UnconfirmedError) or (
+            isinstance(error, StoreRefusedError) and not REFUSALS[error.word].stops_reads
+        ):
             self.answered()
             self._refuses_writes(error)
             return
@@ -63,7 +73,7 @@ class StoreHealth:
 
     def failed_to_write(self, error: StoreError) -> None:
         """Note that the store did not accept a write."""
-        if isinstance(error, StoreRefusedError):
+        if isinstance(error, StoreRefusedError | UnconfirmedError):
             self.failed(error)
         elif self._is_write_unanswered and self._was_read_since:
             self._refuses_writes(error)
@@ -72,6 +82,7 @@ class StoreHealth:
 
     def _refuses_writes(self, error: StoreError) -> None:
         if not self._is_said or self.says not in ("", str(error)):
-            _log.warning("store_not_writable", feedback="is refused", error=str(error))
+            told = _UNCONFIRMED if isinstance(error, UnconfirmedError) else _REFUSED
+            _log.warning("store_not_writable", **told, error=str(error))
         self._is_said = True
         self.is_writable, self.says = False, str(error)

@@ -42,6 +42,12 @@ class StoreCollector(Collector):
         for loss in Loss:
             held.add_metric([loss.value], float(self._watch.history.held is loss))
         yield held
+        if self._watch.replicas is not None:
+            yield GaugeMetricFamily(
+                "llmpo_store_replicas",
+                "Replicas connected to the store's server that has the fewest, while they confirm writes.",
+                value=self._watch.replicas,
+            )
         for name, text, value in (
             ("evicts", "1 if the server drops keys when memory is short.", self._watch.server.evicts),
             ("persists", "1 if the server keeps its data on disk.", self._watch.server.persists),

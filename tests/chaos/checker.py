@@ -11,14 +11,12 @@ from gateway.proof.verification import UndecidedError, verify
 from policy_store.events import ByHand, LoggedEvent
 from policy_store.log_records import Comparison, LoggedPlan, LogRecord
 from policy_store.moves import MOVES, Installs, Move, recorded_move
-from tests.chaos.record import COUNTED, Answer, Outage, RoundRecord, UserReport
+from tests.chaos.record import COUNTED, Answer, Outage, RoundRecord
 from tests.chaos.rounds import Fault
 from tests.pace import impatient
 
 FOLLOWED_WITHIN: Final = impatient(1.0)
 RECOVERED_WITHIN: Final = 5.0
-LOST_WITHIN: Final = 2.5
-"""Reports acknowledged so many seconds before a primary is replaced may be lost, and no others."""
 UNSENT_WITHIN: Final = impatient(2.0)
 """Guardrails' counts are sent once a second; the rest is for the answer itself and for a busy machine."""
 _KILLED: Final = frozenset({Fault.GATEWAY_KILLED, Fault.PLANNER_KILLED})
@@ -32,7 +30,7 @@ class Findings:
 
     Attributes:
         lost: Acknowledged reports that the store does not have.
-        lost_in_failover: Those of them that a failover may lose, all noticed by the replicas.
+        held: Whether replicas noticed that the store went back, even if nothing acknowledged is lost.
         followed_seconds: How long replicas went on with the policy before a move: the longest.
         followed_late_seconds: The same for replicas that a fault had cut off, from its end.
         guarded: Pairs of answers that users got, each of which the guardrail should count.
@@ -46,7 +44,7 @@ class Findings:
     decisions: int = 0
     by_hand: int = 0
     lost: int = 0
-    lost_in_failover: int = 0
+    held: int = 0
     doubled: int = 0
     followed_seconds: float = 0.0
     followed_late_seconds: float = 0.0
@@ -83,6 +81,7 @@ def check(record: RoundRecord, reading: StoreReading) -> Findings:
         reports=len(record.reports),
         acknowledged=sum(report.status in COUNTED for report in record.reports),
         answers=len(record.answers),
+        held=record.holds,
         recovery_seconds=record.recovery_seconds,
     )
     found.wrong += [f"no answer: {text}" for text in record.unanswered]
@@ -107,7 +106,9 @@ def _check_reports(record: RoundRecord, reading: StoreReading, found: Findings) 
     """Each acknowledged report is counted, once, and each refused one at most once."""
     for report in record.reports:
         if report.status in COUNTED and report.status_later != "duplicate":
-            _lose(report, record, found)
+            found.lost += 1
+            noticed = "" if record.holds else ", and no replica noticed"
+            found.wrong.append(f"acknowledged as {report.status}, then {report.status_later}{noticed}")
     unknown = [report for report in record.reports if report.status_later is None]
     if unknown:
         found.wrong.append(f"{len(unknown)} reports got no answer when they were sent again")
@@ -122,21 +123,6 @@ def _check_reports(record: RoundRecord, reading: StoreReading, found: Findings) 
     numbers = [entry.number for entry in reading.log if isinstance(entry, Comparison)]
     if numbers != list(range(1, reading.counted_later + 1)):
         found.wrong.append(f"the log has {len(numbers)} comparisons, the counts {reading.counted_later}")
-
-
-def _lose(report: UserReport, record: RoundRecord, found: Findings) -> None:
-    """Note an acknowledged report that is gone: a failover may lose it, if replicas notice."""
-    may_be = any(
-        outage.began - LOST_WITHIN <= report.at <= outage.ended
-        for outage in record.outages
-        if outage.fault in _REPLACED
-    )
-    if may_be and record.holds:
-        found.lost_in_failover += 1
-        return
-    found.lost += 1
-    noticed = "" if record.holds else ", and no replica noticed"
-    found.wrong.append(f"acknowledged as {report.status}, then {report.status_later}{noticed}")
 
 
 def _faults_of_moves(moves: Iterable[LoggedEvent]) -> Iterator[str]:
@@ -154,7 +140,7 @@ def _faults_of_wishes(record: RoundRecord, moves: Iterable[LoggedEvent]) -> Iter
     made = [event.told.reason for event in moves if isinstance(event.told, ByHand)]
     for wish in record.wishes:
         times = made.count(wish.reason)
-        least = int(wish.status == 200 and not record.holds)
+        least = int(wish.status == 200)
         most = int(wish.status in {200, 503, None})
         if not least <= times <= most:
             yield f"{wish.verb} ({wish.status}) was made {times} times"

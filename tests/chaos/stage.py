@@ -39,6 +39,8 @@ class ChaosStore(Protocol):
     """A store that can be harmed."""
 
     url: str
+    confirming_replicas: int
+    """How many replicas confirm what gateways acknowledge."""
 
     async def start(self) -> None:
         """Start it."""
@@ -58,6 +60,8 @@ class ChaosStore(Protocol):
 
 class SingleStore:
     """One `redis-server` that syncs every write to disk, behind a proxy for each gateway."""
+
+    confirming_replicas = 0
 
     def __init__(self, folder: Path) -> None:
         self._server = Process(folder, appendonly="yes", appendfsync="always", save="")
@@ -100,6 +104,8 @@ class SingleStore:
 
 class SentinelStore:
     """A primary and a replica under three Sentinels, with the settings that docs/operations.md advises."""
+
+    confirming_replicas = 1
 
     def __init__(self, folder: Path) -> None:
         settings = {"min_replicas_to_write": 1, "min_replicas_max_lag": 2}
@@ -222,6 +228,7 @@ class Stage:
             LLMPO_REDIS_URL=await self._kept.address(number),
             LLMPO_ADMIN_KEYS=ADMIN,
             LLMPO_STORE_TIMEOUT_SECONDS=str(STORE_TIMEOUT_SECONDS),
+            LLMPO_STORE_CONFIRMING_REPLICAS=str(self._kept.confirming_replicas),
             LLMPO_LEASE_SECONDS=str(LEASE_SECONDS),
             LLMPO_PLAN_INTERVAL_SECONDS="0.2",
             LLMPO_REFRESH_SECONDS="0.25",

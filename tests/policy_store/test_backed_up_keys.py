@@ -65,7 +65,15 @@ def test_every_key_that_experiments_share_is_backed_up_or_left_out() -> None:
     held = {name for name, own in found.items() if all(map(SHARED.fullmatch, own))}
 
     assert held == {"answer", "api_keys", "dead", "due", "messages", "token_key"}
-    assert found.keys() - held == {"experiments", "identity", "lease", "limits", "replicas", "trial"}
+    assert found.keys() - held == {
+        "confirmed",
+        "experiments",
+        "identity",
+        "lease",
+        "limits",
+        "replicas",
+        "trial",
+    }
     assert not any(SHARED.fullmatch(end) for name in found.keys() - held for end in found[name])
     control = webhook.deliveries[0].removeprefix(NAMES.root)
     assert SHARED.fullmatch(control)
