@@ -1,6 +1,6 @@
 """How many reports a gateway acknowledges, and how much memory the store needs for what they come to.
 
-    .venv/bin/python -m benchmarks.feedback [--rounds N] [--reports N] [--against PATH]
+    .venv/bin/python -m benchmarks.feedback [--rounds N] [--reports N] [--against PATH | --replica]
 
 `llmpo serve` runs on one core with a redis-server that writes an append-only file. Clients on the other core
 report thumbs on answers of an experiment, each of another unit and another user: one report a request, and a
@@ -9,7 +9,8 @@ Memory is what the server uses more after a round, by comparison, votes and unit
 benchmarks/results/feedback.md, or the file named by `--output`.
 
 `--against` runs the gateway of another checkout of this project beside this one, each with a server of its
-own; which of them is asked first changes with every round.
+own; which of them is asked first changes with every round. `--replica` runs two gateways of this checkout,
+each with a primary and a replica of its own: one acknowledges a report once the replica has confirmed it.
 """
 
 from __future__ import annotations
@@ -42,13 +43,14 @@ from gateway.experiments.sealing_key import SealingKeyHolder, SealingKeys, key_f
 from gateway.experiments.served import BUILD_BYTES
 from policy_store.connect import connect
 from policy_store.store import PolicyStore
-from tests.servers import SERVERS, free_port, wait_until
+from tests.servers import SERVERS, ReplicatedServer, ServerGroup, free_port, wait_until
 
 SEALED_WITH: Final = "benchmark-secret-of-thirty-two-characters"
 CONNECTIONS: Final = 32
 BATCH: Final = 100
 HEAD: Final = "POST /v1/feedback HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
 RESULTS: Final = Path(__file__).parent / "results" / "feedback.md"
+CONFIRMED: Final = " (confirmed by a replica)"
 CONFIG: Final = """
 model_list:
   - model_name: small
@@ -61,6 +63,7 @@ experiments:
 """
 FIGURES: Final = {
     "rate": "reports acknowledged per second",
+    "ms": "time of a request (ms, mean)",
     "cpu": "CPU of the gateway for a report (us)",
     "per_core": "reports per second of one core of the gateway",
     "store": "CPU of the server for a report (us)",
@@ -137,6 +140,7 @@ def measured(url: str, port: int, pid: int, requests: list[bytes], count: int) -
     memory_after, store_cpu_after, comparisons_after = asyncio.run(stand(url))
     return {
         "rate": count / seconds,
+        "ms": seconds / len(requests) * min(CONNECTIONS, len(requests)) * 1000,
         "cpu": used / count * 1e6,
         "per_core": count / used,
         "store": (store_cpu_after - store_cpu) / count * 1e6,
@@ -170,16 +174,18 @@ class Contestant:
 
 
 @contextmanager
-def serving(root: Path, suffix: str, folder: Path) -> Iterator[Contestant]:
+def serving(
+    root: Path, suffix: str, folder: Path, server: ServerGroup, confirming: int = 0
+) -> Iterator[Contestant]:
     """The gateway of a checkout with a server of its own, once its experiment is planned."""
-    folder.mkdir()
-    server, port, config = SERVERS["redis"](folder / "store"), free_port(), folder / "gateway.yaml"
+    port, config = free_port(), folder / "gateway.yaml"
     config.write_text(CONFIG)
     serve = [sys.executable, "-m", "gateway.cli", "serve", "--config", str(config), "--port", str(port)]
     environ = {
         "LLMPO_REDIS_URL": server.url,
         "LLMPO_TOKEN_SECRET": SEALED_WITH,
         "LLMPO_LOG_LEVEL": "warning",
+        **({"LLMPO_STORE_CONFIRMING_REPLICAS": str(confirming)} if confirming else {}),
     }
     server.start()
     try:
@@ -190,16 +196,34 @@ def serving(root: Path, suffix: str, folder: Path) -> Iterator[Contestant]:
         server.stop()
 
 
-def run(rounds: int, count: int, against: Path | None) -> dict[str, list[dict[str, float]]]:
+@contextmanager
+def contestants_of(folder: Path, against: Path | None, *, has_replica: bool) -> Iterator[list[Contestant]]:
+    """The gateways that are compared, or the one that is measured alone."""
+    with ExitStack() as resources:
+
+        def enter(number: int, root: Path, suffix: str, confirming: int = 0) -> Contestant:
+            own = folder / str(number)
+            own.mkdir()
+            store = own / "store"
+            server = ReplicatedServer(store) if has_replica else SERVERS["redis"](store)
+            return resources.enter_context(serving(root, suffix, own, server, confirming))
+
+        found = [enter(0, ROOT, "")]
+        if has_replica:
+            found.append(enter(1, ROOT, CONFIRMED, 1))
+        elif against is not None:
+            found.append(enter(1, against.resolve(), OTHER))
+        yield found
+
+
+def run(
+    rounds: int, count: int, against: Path | None, *, has_replica: bool
+) -> dict[str, list[dict[str, float]]]:
     """All rounds, one report a request and many in turn; the first round only warms up."""
     rng, found = random.Random(1), dict[str, list[dict[str, float]]]()
     with ExitStack() as resources:
         folder = Path(resources.enter_context(tempfile.TemporaryDirectory()))
-        checkouts = {"": ROOT} | ({OTHER: against.resolve()} if against else {})
-        contestants = [
-            resources.enter_context(serving(root, suffix, folder / str(number)))
-            for number, (suffix, root) in enumerate(checkouts.items())
-        ]
+        contestants = resources.enter_context(contestants_of(folder, against, has_replica=has_replica))
         for number in range(rounds + 1):
             for name, size in (("one a request", 1), (f"{BATCH} a request", BATCH)):
                 for each in contestants[:: 1 if number % 2 else -1]:
@@ -207,7 +231,7 @@ def run(rounds: int, count: int, against: Path | None) -> dict[str, list[dict[st
                     figures = measured(each.url, each.port, each.pid, requests, count)
                     if number:
                         found.setdefault(name + each.suffix, []).append(figures)
-    return dict(sorted(found.items(), key=lambda item: OTHER in item[0]))
+    return dict(sorted(found.items(), key=lambda item: item[0].endswith((OTHER, CONFIRMED))))
 
 
 def main() -> None:
@@ -218,10 +242,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--reports", type=int, default=10_000)
     parser.add_argument("--against", type=Path, metavar="PATH", help="another checkout of this project")
+    parser.add_argument("--replica", action="store_true", help="with and without a replica's confirmation")
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
     os.sched_setaffinity(0, {0})
-    found = run(options.rounds, options.reports, options.against)
+    found = run(options.rounds, options.reports, options.against, has_replica=options.replica)
     ours = [rounds for name, rounds in found.items() if OTHER not in name]
     million = statistics.median(each["bytes"] for rounds in ours for each in rounds) / 1e3
     figures = rounds_table(FIGURES, found)

@@ -243,7 +243,7 @@ class Metrics:
             registry=self.registry,
         )
         # Created at the start: an alert would miss the first fault of a series that begins with it.
-        for reason in ("store_unavailable", "store_held"):
+        for reason in ("store_unavailable", "store_unconfirmed", "store_held"):
             self.feedback_discarded.labels(reason)
 
     def _create_judge_metrics(self) -> None:

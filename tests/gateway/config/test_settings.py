@@ -62,6 +62,8 @@ def test_keys_are_hashed_as_they_are_read(monkeypatch: pytest.MonkeyPatch) -> No
         ("LLMPO_REDIS_PREFIX", "leak" * 17, "at most 64 characters"),
         ("LLMPO_STORE_TIMEOUT_SECONDS", "0", "greater than 0"),
         ("LLMPO_STORE_TIMEOUT_SECONDS", "soon", "valid number"),
+        ("LLMPO_STORE_CONFIRMING_REPLICAS", "1", "Set LLMPO_REDIS_URL to a store with replicas"),
+        ("LLMPO_STORE_CONFIRMING_REPLICAS", "-1", "greater than or equal to 0"),
         ("LLMPO_MAX_BODY_BYTES", "10MB", "valid integer"),
         ("LLMPO_LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
         ("LLMPO_TOKEN_SECRET", "sk-leak", "at least 32"),
