@@ -59,6 +59,12 @@ class ApiKeyStore(StorePart):
         """A number that changes whenever a key is made or revoked; cheap to poll."""
         return int(await self._answer(self._redis.get(self._names.api_keys[-1])) or 0)
 
+    async def confirm(self) -> None:
+        """Have replicas confirm every change so far, if they are to. Raises UnconfirmedError."""
+        if self._redis.confirming_replicas:
+            key = self._names.api_keys[-1]
+            await self._confirmed(key, "GET", key)
+
     async def book(self) -> KeyBook:
         """All keys and revocations."""
         _, revision, records, revoked = await self._scripts.run("api_keys", self._names.api_keys)

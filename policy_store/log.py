@@ -64,9 +64,13 @@ class LogStore(StorePart):
         waiting = await self._answer(self._redis.xrange(keys.generation(generation).log, start, "+", 1))
         return max(0.0, now - int(waiting[0][0].partition("-")[0]) / 1000) if waiting else 0.0
 
-    async def events(self, name: str, count: int = 50) -> list[LoggedEvent]:
-        """The latest events over all generations, newest first."""
-        entries = await self._answer(self._redis.xrevrange(self._names.experiment(name).events, count=count))
+    async def events(self, name: str, count: int = 50, *, is_confirmed: bool = False) -> list[LoggedEvent]:
+        """The latest events over all generations, newest first; `is_confirmed` as in `events_page`."""
+        key = self._names.experiment(name).events
+        if is_confirmed:
+            entries = await self._confirmed(key, "XREVRANGE", key, "+", "-", "COUNT", count)
+        else:
+            entries = await self._answer(self._redis.xrevrange(key, count=count))
         return [codec.event_from(fields) for _, fields in entries]
 
     async def events_page(

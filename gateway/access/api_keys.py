@@ -174,6 +174,7 @@ class KeyRegistry:
         self._check_not_open()
         earlier = [each.key for each in self.revoked if each.key.name == name]
         if earlier and all(key.name != name for key in self.in_force):
+            await self._store.confirm()
             return earlier[-1]
         key = self._named(name)
         if key.name == by:

@@ -120,7 +120,9 @@ class Steering:
 
     async def _moved(self, view: ExperimentView, wish: Wish) -> ExperimentView:
         if view.stage is not None and wish.move is Move.APPROVE:
-            latest = [event.told for event in await self._store.events(view.experiment.name, 1)]
+            latest = [
+                event.told for event in await self._store.events(view.experiment.name, 1, is_confirmed=True)
+            ]
             by = (wish.actor, wish.reason)
             if any(isinstance(told, StepApproved) and (told.actor, told.reason) == by for told in latest):
                 return view  # the same person's approval for the same reason, sent again
@@ -137,7 +139,7 @@ class Steering:
         if wish.policy not in policies:
             raise _no_such_policy(view, wish)
         if wish.policy not in found:
-            latest = [event.told for event in await self._store.events(name, 1)]
+            latest = [event.told for event in await self._store.events(name, 1, is_confirmed=True)]
             by = (wish.actor, wish.reason)
             if any(isinstance(told, Readmitted) and (told.actor, told.reason) == by for told in latest):
                 return view  # the same, sent again

@@ -188,6 +188,12 @@ TOLD: dict[str, Callable[[PolicyStore], Awaitable[Any]]] = {
     "dead letters sent again": lambda store: DeliveryStore(
         store._redis, timeout_seconds=TIMEOUT_SECONDS
     ).replay("chat", []),
+    "a revocation made before": lambda store: ApiKeyStore(
+        store._redis, timeout_seconds=TIMEOUT_SECONDS
+    ).confirm(),
+    "the latest event, by which a repetition is known": lambda store: store.events(
+        NAME, 1, is_confirmed=True
+    ),
     "events for webhooks": lambda store: store.events_page(NAME, after="0-0", is_confirmed=True),
 }
 
