@@ -7,6 +7,16 @@ from enum import StrEnum
 from typing import Final, NamedTuple, Self
 
 from gateway.errors import InvalidFeedbackError, StoreHeldError, StoreUnconfirmedError, UnavailableError
+from policy_store.errors import (
+    AfterHoldError,
+    ExperimentFinishedError,
+    OverCapError,
+    StoreError,
+    StoreRefusedError,
+    StoreUnavailableError,
+    UnconfirmedError,
+    UnknownExperimentError,
+)
 from policy_store.report_records import Receipt, Recorded
 
 
@@ -66,6 +76,36 @@ def discard_reason(error: InvalidFeedbackError | UnavailableError) -> str:
         return error.reason
     kinds = {StoreHeldError: "store_held", StoreUnconfirmedError: "store_unconfirmed"}
     return kinds.get(type(error), "store_unavailable")
+
+
+def not_counted(error: StoreError, experiment: str) -> NotCounted:
+    """Why a report about an experiment is not counted, if that is no fault; or raises the caller's error."""
+    match error:
+        case ExperimentFinishedError():
+            return NotCounted.FINISHED
+        case OverCapError():
+            return NotCounted(error.cap)
+        case AfterHoldError():
+            return NotCounted.AFTER_HOLD
+        case UnknownExperimentError():
+            raise InvalidFeedbackError(
+                f"The experiment {experiment!r} was started anew since this response was given.",
+                reason="unknown_experiment",
+                status=404,
+                param="id",
+            ) from error
+        case UnconfirmedError():
+            raise StoreUnconfirmedError(
+                "The feedback is stored, but too few replicas of the store have confirmed that, so a "
+                "failover could lose it. Send it again later; it is counted once."
+            ) from error
+        case StoreUnavailableError():
+            known = "was not" if isinstance(error, StoreRefusedError) else "may not have been"
+            raise UnavailableError(
+                f"The feedback {known} stored. Send it again later; it is counted once."
+            ) from error
+        case _:
+            raise error
 
 
 # A thumb after a copy says more about the same answer, and a thumb down later in a session is about another

@@ -12,24 +12,19 @@ from typing import Final, assert_never
 
 from gateway.config.feedback import Missing
 from gateway.config.found_signals import FoundSignal
-from gateway.errors import InvalidFeedbackError, StoreHeldError, StoreUnconfirmedError, UnavailableError
+from gateway.errors import InvalidFeedbackError, StoreHeldError
 from gateway.experiments.collecting import WAYS, Takes
 from gateway.experiments.missing_answers import Lack
 from gateway.experiments.response_ids import ANY_DEFINITION, NOBODY, Assignment
 from gateway.experiments.snapshot import LiveExperiment
 from gateway.experiments.store_history import StoreHistory
-from gateway.learning.acknowledging import SETTLED, NotCounted
+from gateway.learning.acknowledging import SETTLED, NotCounted, not_counted
 from gateway.learning.given_feedback import Feedback, preference_result
 from gateway.learning.rating import rate
 from policy_store.errors import (
-    AfterHoldError,
     ContradictingOutcomeError,
-    ExperimentFinishedError,
-    OverCapError,
     StoreError,
-    StoreRefusedError,
     StoreUnavailableError,
-    UnconfirmedError,
     UnknownExperimentError,
 )
 from policy_store.log_records import Result
@@ -101,7 +96,7 @@ class ReportRecorder:
         except ContradictingOutcomeError as error:
             became = _contradicted(feedback, experiment, error)
         except StoreError as error:
-            return _not_counted(error, assignment)
+            return not_counted(error, assignment.experiment)
         self._notice(became, assignment)
         if experiment.found is not None and isinstance(became, Recorded):
             await rate(self._store, experiment.found, feedback, assignment, experiment)
@@ -128,7 +123,7 @@ class ReportRecorder:
         try:
             became = await self._verdict(assignment, experiment, result)
         except StoreError as error:
-            return _not_counted(error, assignment)
+            return not_counted(error, assignment.experiment)
         self._notice(became, assignment)
         return became
 
@@ -348,36 +343,6 @@ class ReportRecorder:
             builds[side : side + 1] if experiment.way.rates_answers else builds,
             (is_named and experiment.voter_cap_per_experiment) or 0,
         )
-
-
-def _not_counted(error: StoreError, assignment: Assignment) -> NotCounted:
-    """Why a report is not counted, if that is no fault; or raises the fault that the caller is told."""
-    match error:
-        case ExperimentFinishedError():
-            return NotCounted.FINISHED
-        case OverCapError():
-            return NotCounted(error.cap)
-        case AfterHoldError():
-            return NotCounted.AFTER_HOLD
-        case UnknownExperimentError():
-            raise InvalidFeedbackError(
-                f"The experiment {assignment.experiment!r} was started anew since this response was given.",
-                reason="unknown_experiment",
-                status=404,
-                param="id",
-            ) from error
-        case UnconfirmedError():
-            raise StoreUnconfirmedError(
-                "The feedback is stored, but too few replicas of the store have confirmed that, so a "
-                "failover could lose it. Send it again later; it is counted once."
-            ) from error
-        case StoreUnavailableError():
-            known = "was not" if isinstance(error, StoreRefusedError) else "may not have been"
-            raise UnavailableError(
-                f"The feedback {known} stored. Send it again later; it is counted once."
-            ) from error
-        case _:
-            raise error
 
 
 def _contradicted(
