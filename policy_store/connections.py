@@ -113,6 +113,11 @@ class Pool(BlockingConnectionPool):
 class Pipeline(DriversPipeline):
     """Commands that are sent at once."""
 
+    def execute_command(self, *words: Any, **options: Any) -> Any:
+        """Add a command."""
+        self.command_stack.append((words, options))
+        return self
+
     async def execute(self, raise_on_error: bool = True) -> list[Any]:
         """The reply to each command, or the server's error, unless the first one is to be raised.
 
@@ -132,7 +137,8 @@ class Pipeline(DriversPipeline):
 
     async def _replies(self, connection: Any, commands: Sequence[tuple[Any, Any]]) -> list[Any]:
         """What the server replies; read past the driver's time limit for each reply, which is not used."""
-        read, made_by_driver = connection._parser.read_response, self.response_callbacks  # noqa: SLF001
+        read, names = connection._parser.read_response, {words[0] for words, _ in commands}  # noqa: SLF001
+        made_by_driver = {name for name in names if name in self.response_callbacks}
         try:
             return [
                 await self._parsed(connection, words[0], options)

@@ -11,7 +11,7 @@ from typing import Final, Literal
 from policy_store import codec
 from policy_store.clients import StoreClient
 from policy_store.log_records import Result
-from policy_store.names import ExperimentKeys
+from policy_store.names import ExperimentKeys, GenerationKeys
 from policy_store.report_records import MissingVerdict, Recorded, Report
 from policy_store.roles import Role
 from policy_store.scripting import StorePart
@@ -49,8 +49,9 @@ class ReportStore(StorePart):
         said = (*_counting_arguments(report), result.value)
         if report.due_at is not None:
             return await self._hold(report, report.due_at, said)
-        keys = _counting_keys(self._names.experiment(report.experiment), report)
-        reply = await self._record("record_preference", keys, report.drawn, *said)
+        keys = self._names.experiment(report.experiment)
+        touched = _counting_keys(keys, keys.generation(report.generation, report.informs), report)
+        reply = await self._record("record_preference", touched, report.drawn, *said)
         return codec.recorded_from(reply, report)
 
     async def record_outcome(
@@ -77,15 +78,15 @@ class ReportStore(StorePart):
         if not isinstance(value, MissingVerdict) and not math.isfinite(value):
             raise ValueError(f"An outcome must be a finite number, not {value!r}.")
         word = value.value if isinstance(value, MissingVerdict) else repr(float(value))
-        outcome = (report.unit, side, word, repr(float(tie_margin)), repr(float(wait_seconds)))
-        said = (*_counting_arguments(report), *outcome)
+        waits = repr(float(tie_margin)), repr(float(wait_seconds))
+        said = (*_counting_arguments(report), report.unit, side, word, *waits)
         if report.due_at is not None:
             return await self._hold(report, report.due_at, said)
         keys = self._names.experiment(report.experiment)
         own = keys.generation(report.generation, report.informs)
-        touched = (*_counting_keys(keys, report), own.waiting, *own.queues(report.first, report.second))
-        said = (report.standing.value, report.idempotency, report.drawn, *said)
-        return codec.recorded_from(await self._record("record_outcome", touched, *said), report)
+        touched = (*_counting_keys(keys, own, report), own.waiting, *own.queues(report.first, report.second))
+        how = report.standing, report.idempotency, report.drawn
+        return codec.recorded_from(await self._record("record_outcome", touched, *how, *said), report)
 
     async def _hold(self, report: Report, due_at: float, said: Sequence[str | int]) -> Recorded:
         keys = self._names.experiment(report.experiment)
@@ -94,7 +95,7 @@ class ReportStore(StorePart):
             "hold_report",
             (keys.control, own.unit(report.unit), own.votes, own.held, own.replaceable, own.log, own.counts),
             *(report.unit, codec.micros(due_at), _KEEP_HELD_MILLISECONDS),
-            *(report.standing.value, report.idempotency, report.drawn, *said),
+            *(report.standing, report.idempotency, report.drawn, *said),
         )
         return codec.recorded_from(reply, report)
 
@@ -127,8 +128,7 @@ class ReportStore(StorePart):
         return Counter(became)
 
 
-def _counting_keys(keys: ExperimentKeys, report: Report) -> tuple[str, ...]:
-    own = keys.generation(report.generation, report.informs)
+def _counting_keys(keys: ExperimentKeys, own: GenerationKeys, report: Report) -> tuple[str, ...]:
     return keys.control, own.counts, own.forecasts, own.log, keys.events, own.unit(report.unit), own.votes
 
 

@@ -2,8 +2,11 @@
 
 A call's round trip costs this process several times what the script costs the server. While one trip is under
 way, further calls wait, and all that have gathered go together. Each call has its answer only after the
-server's own reply to it, so nothing is acknowledged earlier than by a trip of its own. A server that is slow
-does not make calls wait for each other: after `PATIENCE_SECONDS` those that wait set out beside the others.
+server's own reply to it, so nothing is acknowledged earlier than by a trip of its own.
+
+A trip that hangs holds up no others: those that wait set out beside it once their patience is over. They are
+the more patient the longer trips take, because a server that is only slow answers none of them earlier if
+more are under way: all of them would then wait at the server, for longer than the time limit of each.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from typing import Any, Final
 from policy_store.scripting import Call, Scripts, checked
 
 PATIENCE_SECONDS: Final = 0.02
+"""How long a call waits for an earlier trip to end; if trips take longer, twice as long as the last one."""
+MOST_PATIENCE_SECONDS: Final = 0.25
 """The longest that a call waits for an earlier trip to end."""
 MOST_TOGETHER: Final = 32
 """Most calls of one trip. The server runs them in a row, and other clients wait for that long."""
@@ -31,7 +36,9 @@ class SharedTrips:
         self._scripts = scripts
         self._waiting: list[tuple[Call, asyncio.Future[list[Any]]]] = []
         self._trips: set[asyncio.Task[None]] = set()
+        self._latest: asyncio.Task[None] | None = None
         self._patience: asyncio.TimerHandle | None = None
+        self._patience_seconds = PATIENCE_SECONDS
 
     def run(self, name: str, keys: Sequence[str], *arguments: str | int) -> asyncio.Future[list[Any]]:
         """The script's reply, or error, as from `Scripts.run`.
@@ -40,18 +47,18 @@ class SharedTrips:
         """
         answer = asyncio.get_running_loop().create_future()
         self._waiting.append(((name, keys, arguments), answer))
-        if not self._trips:
+        if self._latest is None:
             self._depart()
         elif self._patience is None:
             self._be_patient()
         return answer
 
     def _be_patient(self) -> None:
-        self._patience = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._depart)
+        self._patience = asyncio.get_running_loop().call_later(self._patience_seconds, self._depart)
 
     def _depart(self) -> None:
         """Begin a trip, which takes those along that wait when it sets out."""
-        trip = asyncio.get_running_loop().create_task(self._trip())
+        trip = self._latest = asyncio.get_running_loop().create_task(self._trip())
         self._trips.add(trip)
         trip.add_done_callback(self._returned)
 
@@ -73,15 +80,23 @@ class SharedTrips:
 
     async def _replies(self, calls: Sequence[Call]) -> Sequence[Any]:
         """What each call comes to: the server's reply, or an error."""
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
         try:
-            return await self._scripts.run_together(calls)
+            replies = await self._scripts.run_together(calls)
         except Exception as error:  # noqa: BLE001 - each caller has it raised
+            self._patience_seconds = PATIENCE_SECONDS
             return [error] * len(calls)
+        longest = max(PATIENCE_SECONDS, 2 * (loop.time() - begun))
+        self._patience_seconds = min(longest, MOST_PATIENCE_SECONDS)
+        return replies
 
     def _returned(self, trip: asyncio.Task[None]) -> None:
         self._trips.discard(trip)
-        if self._waiting:
-            self._depart()
+        if trip is self._latest:
+            self._latest = None
+            if self._waiting:
+                self._depart()
 
 
 def _settle(answer: asyncio.Future[list[Any]], reply: Any) -> None:

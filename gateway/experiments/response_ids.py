@@ -138,7 +138,7 @@ class Assignment(NamedTuple):
     def drawn(self) -> str:
         """How the coin fell that chose a side; empty where that chooses only an order, or is not known."""
         is_told = self.coin and WAYS[self.collect].assigns is not Assigns.IN_TURN
-        return f"{self.coin.value}:{self.side}" if is_told else ""
+        return f"{self.coin:d}:{self.side}" if is_told else ""
 
 
 def coin_and_plan(number: int) -> tuple[Coin, int]:

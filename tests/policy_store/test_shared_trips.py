@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,12 @@ from policy_store.errors import (
 from policy_store.log_records import Result
 from policy_store.report_records import Report
 from policy_store.scripting import Call
-from policy_store.shared_trips import MOST_TOGETHER, SharedTrips
+from policy_store.shared_trips import (
+    MOST_PATIENCE_SECONDS,
+    MOST_TOGETHER,
+    PATIENCE_SECONDS,
+    SharedTrips,
+)
 from policy_store.store import PolicyStore
 from tests.pace import impatient
 from tests.policy_store.building import KEEP_SECONDS, NAME, planned
@@ -98,6 +103,72 @@ async def test_a_trip_that_hangs_holds_up_no_other() -> None:
     assert not stuck.done()
     hanging.set()
     assert await stuck == ["ok", "stuck"]
+
+
+@pytest.mark.parametrize(
+    ("last_took", "fails", "seconds"),
+    [
+        (0.001, False, PATIENCE_SECONDS),
+        (0.05, False, 0.1),
+        (0.9, False, MOST_PATIENCE_SECONDS),
+        (0.9, True, PATIENCE_SECONDS),
+    ],
+)
+async def test_calls_are_as_patient_as_trips_are_long(
+    monkeypatch: pytest.MonkeyPatch, last_took: float, fails: bool, seconds: float
+) -> None:
+    """A server that is only slow answers nobody earlier when more trips are under way beside each other."""
+    loop, now, waits = asyncio.get_running_loop(), [0.0], list[float]()
+
+    class _SlowRoad(Road):
+        async def run_together(self, calls: Sequence[Call]) -> list[Any]:
+            now[0] += last_took
+            return await super().run_together(calls)
+
+    def call_later(delay: float, *_: object) -> asyncio.Handle:
+        waits.append(delay)
+        return loop.call_soon(lambda: None)
+
+    road = _SlowRoad()
+    trips = SharedTrips(road)  # type: ignore[arg-type]
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "time", lambda: now[0])
+        patched.setattr(loop, "call_later", call_later)
+        road.fault = StoreUnavailableError("away") if fails else None
+        await asyncio.gather(trips.run("a", ()), return_exceptions=True)
+        road.fault = None
+        await asyncio.gather(trips.run("b", ()), trips.run("c", ()))
+    assert waits == [seconds]
+
+
+async def test_a_trip_that_was_left_behind_begins_no_other_when_it_returns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The latest one does, so a server that is slow for a while has no more under way for ever after."""
+    loop, over = asyncio.get_running_loop(), list[Callable[[], None]]()
+
+    def call_later(_: float, call: Callable[[], None]) -> asyncio.Handle:
+        over.append(call)
+        return loop.call_soon(lambda: None)
+
+    monkeypatch.setattr(loop, "call_later", call_later)
+    road = Road()
+    road.is_open.clear()
+    trips = SharedTrips(road)  # type: ignore[arg-type]
+    slow = trips.run("slow", ())
+    await asyncio.sleep(0)
+    slow_is_open, road.is_open = road.is_open, asyncio.Event()
+    latest = trips.run("latest", ())
+    over.pop()()
+    await asyncio.sleep(0)
+    waits = trips.run("waits", ())
+    slow_is_open.set()
+    await slow
+    await asyncio.sleep(0)
+    assert road.trips == [["slow"], ["latest"]]
+    road.is_open.set()
+    assert await _answers(latest, waits) == ["latest", "waits"]
+    assert road.trips == [["slow"], ["latest"], ["waits"]]
 
 
 async def test_a_caller_that_leaves_takes_no_other_along() -> None:
