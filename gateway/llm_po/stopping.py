@@ -250,14 +250,16 @@ def beaten_nats(wins: IntArray, design: Design) -> FloatArray:
         design: Fixes epsilon.
     """
     wins = counted(wins, design.policies)
+    return _beaten(wins, wins.swapaxes(-1, -2), np.eye(design.policies, dtype=np.bool_), design)
+
+
+def _beaten(won: IntArray, lost: IntArray, is_itself: BoolArray, design: Design) -> FloatArray:
+    """`beaten_nats` of policies by how often they won and lost against each, shape (..., K)."""
     bound = 0.5 - design.epsilon
-    alternatives = np.expand_dims(bound * _ALTERNATIVES, tuple(range(1, wins.ndim + 1)))
-    ratios = wins.astype(np.float64) * np.log(alternatives / bound)
-    ratios += wins.swapaxes(-1, -2) * np.log((1 - alternatives) / (1 - bound))
-    mixed = _log_mean(ratios, axis=0)
-    everyone = np.arange(wins.shape[-1])
-    mixed[..., everyone, everyone] = -np.inf
-    return np.asarray(_log_mean(mixed, axis=-1) + math.log(wins.shape[-1] / (design.ever - 1)))
+    alternatives = np.expand_dims(bound * _ALTERNATIVES, tuple(range(1, won.ndim + 1)))
+    ratios = won * np.log(alternatives / bound) + lost * np.log((1 - alternatives) / (1 - bound))
+    mixed = np.where(is_itself, -np.inf, _log_mean(ratios, axis=0))
+    return np.asarray(_log_mean(mixed, axis=-1) + math.log(won.shape[-1] / (design.ever - 1)))
 
 
 def _log_mean(logs: FloatArray, axis: int) -> FloatArray:
@@ -341,8 +343,18 @@ def _no_worse(tally: Tally, design: Design) -> Verdict | None:
     if design.assumes_winner:
         least = float(against_best(tally.evidence, tally.at_half, tally.debts).min()) / NANO
         return _no_winner(least, tally, design) or _certified(qualified(tally, design), tally, design)
-    least = float(beaten_nats(tally.wins, design).min())
+    least = _least_beaten(tally.wins, design)
     return _certified(qualified(tally, design), tally, design) or _no_winner(least, tally, design)
+
+
+def _least_beaten(wins: IntArray, design: Design) -> float:
+    """The least nats with which a policy is beaten; if too few for a verdict, maybe not the very least.
+
+    Nearly always the policy that won most is beaten too little for a verdict, which one row shows.
+    """
+    ahead = int((wins.sum(axis=1) - wins.sum(axis=0)).argmax())
+    its_own = float(_beaten(wins[ahead], wins[:, ahead], np.arange(len(wins)) == ahead, design))
+    return its_own if its_own < design.no_winner_nats else float(beaten_nats(wins, design).min())
 
 
 def _no_winner(least_nats: float, tally: Tally, design: Design) -> Verdict | None:

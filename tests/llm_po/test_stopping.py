@@ -146,6 +146,14 @@ def test_shown_cycle_ends_without_a_winner_at_a_margin() -> None:
     assert verdict(_tally(CLEAR), _design(0.02)) is None
 
 
+def test_a_policy_that_is_not_beaten_keeps_a_margin_undecided() -> None:
+    """That the policy with most wins is beaten is not enough for the verdict that all are."""
+    most_wins_but_beaten = [[0, 10, 400], [90, 0, 4], [20, 4, 0]]
+
+    assert beaten_nats(np.array(most_wins_but_beaten), _design(0.02))[0] > math.log(20)
+    assert verdict(_tally(most_wins_but_beaten), _design(0.02)) is None
+
+
 @pytest.mark.parametrize("above", [0.0, 0.05, 0.3])
 def test_evidence_of_being_beaten_is_a_supermartingale(above: float) -> None:
     """The mean over all outcomes of six comparisons is at most one for a policy that none beats."""
