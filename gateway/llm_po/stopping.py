@@ -257,7 +257,8 @@ def _beaten(won: IntArray, lost: IntArray, is_itself: BoolArray, design: Design)
     """`beaten_nats` of policies by how often they won and lost against each, shape (..., K)."""
     bound = 0.5 - design.epsilon
     alternatives = np.expand_dims(bound * _ALTERNATIVES, tuple(range(1, won.ndim + 1)))
-    ratios = won * np.log(alternatives / bound) + lost * np.log((1 - alternatives) / (1 - bound))
+    ratios = won.astype(np.float64) * np.log(alternatives / bound)
+    ratios += lost * np.log((1 - alternatives) / (1 - bound))
     mixed = np.where(is_itself, -np.inf, _log_mean(ratios, axis=0))
     return np.asarray(_log_mean(mixed, axis=-1) + math.log(won.shape[-1] / (design.ever - 1)))
 
