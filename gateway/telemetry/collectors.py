@@ -28,7 +28,7 @@ class StoreCollector(Collector):
         self._watch = watch
 
     def collect(self) -> Iterable[Metric]:
-        """Every series; those of the server's settings only if the server tells them."""
+        """Every series; those of the server's settings and replicas only if the server tells them."""
         up, writable = bool(self._health.is_up), bool(self._health.is_writable)
         yield GaugeMetricFamily("llmpo_store_up", "1 while the shared store answers.", value=float(up))
         yield GaugeMetricFamily(
@@ -42,12 +42,14 @@ class StoreCollector(Collector):
         for loss in Loss:
             held.add_metric([loss.value], float(self._watch.history.held is loss))
         yield held
+        replicas = GaugeMetricFamily(
+            "llmpo_store_replicas",
+            "Replicas connected to the store's server that has the fewest, while they confirm writes.",
+            labels=[],
+        )
         if self._watch.replicas is not None:
-            yield GaugeMetricFamily(
-                "llmpo_store_replicas",
-                "Replicas connected to the store's server that has the fewest, while they confirm writes.",
-                value=self._watch.replicas,
-            )
+            replicas.add_metric([], self._watch.replicas)
+        yield replicas
         for name, text, value in (
             ("evicts", "1 if the server drops keys when memory is short.", self._watch.server.evicts),
             ("persists", "1 if the server keeps its data on disk.", self._watch.server.persists),
