@@ -130,9 +130,13 @@ class _Writer:
         """Send bytes at the end of the turn."""
         self._outbox.put(self._transport, data)
 
+    def flush(self) -> None:
+        """Send what waits."""
+        self._outbox.send(self._transport)
+
     def close(self) -> None:
         """Send what waits, and close."""
-        self._outbox.send(self._transport)
+        self.flush()
         self._transport.close()
 
 
@@ -185,6 +189,11 @@ class BoundedProtocol(DecliningProtocol):
             self._end(_TOO_MANY_CONNECTIONS)
         else:
             self._start_waiting()
+
+    @override
+    def eof_received(self) -> None:
+        """Send what waits, since the loop closes the transport after this."""
+        self.transport.flush()  # type: ignore[attr-defined]
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:

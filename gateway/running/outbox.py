@@ -11,8 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-_LARGE_BYTES: Final = 16 * 1024  # not worth a copy, nor the memory while it waits
-_MOST_PIECES: Final = 64
+_LARGE_BYTES: Final = 16 * 1024  # of a connection; more is not worth the memory while it waits
 _HEAD: Final = b"HTTP/"
 _MOST_AT_ONCE: Final = 16
 
@@ -28,7 +27,7 @@ class Outbox:
     __slots__ = ("_alone", "_at_once", "_waiting")
 
     def __init__(self) -> None:
-        self._waiting: dict[asyncio.Transport, list[bytes]] = {}
+        self._waiting: dict[asyncio.Transport, bytearray] = {}
         self._alone = 0  # turns in a row that wrote to one connection
         self._at_once = 0
 
@@ -38,23 +37,36 @@ class Outbox:
             self._at_once -= 1
             transport.write(data)
             return
-        pieces = self._waiting.get(transport)
-        if pieces is None:
+        waiting = self._waiting.get(transport)
+        if waiting is None:
             if not self._waiting:
                 asyncio.get_running_loop().call_soon(self._send_all)
-            pieces = self._waiting[transport] = []
-        pieces.append(data)
-        if len(data) > _LARGE_BYTES or len(pieces) > _MOST_PIECES:
+            waiting = self._waiting[transport] = bytearray()
+        waiting += data
+        if len(waiting) > _LARGE_BYTES:
             self.send(transport)
 
     def send(self, transport: asyncio.Transport) -> None:
-        """Send now what waits for a transport; forget it if the connection is gone."""
-        pieces = self._waiting.pop(transport, None)
-        if pieces and not transport.is_closing():
-            transport.write(b"".join(pieces))
+        """Send now what waits for a transport; forget it if the connection is gone.
+
+        A write that fails ends the connection, so that its receiver does not get an answer with a hole in it.
+        """
+        waiting = self._waiting.pop(transport, None)
+        if waiting and not transport.is_closing():
+            try:
+                transport.write(waiting)
+            except BaseException:
+                transport.abort()
+                raise
 
     def _send_all(self) -> None:
         is_alone = len(self._waiting) <= 1
         self._at_once = self._alone = min(self._alone + 1, _MOST_AT_ONCE) if is_alone else 0
-        while self._waiting:
-            self.send(next(iter(self._waiting)))
+        try:
+            while self._waiting:
+                self.send(next(iter(self._waiting)))
+        finally:
+            if (
+                self._waiting
+            ):  # a write failed, which the loop reports; the others' answers do not wait for it
+                asyncio.get_running_loop().call_soon(self._send_all)

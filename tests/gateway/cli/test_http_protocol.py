@@ -12,6 +12,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
+from typing_extensions import override
+from uvicorn.server import ServerState
 
 from gateway.cli import http_protocol
 from gateway.cli.http_protocol import ArrivalLimits, bounded_protocol
@@ -254,3 +256,29 @@ async def test_a_tunnel_is_refused(port: int, offer: bytes, rest: bytes) -> None
     assert answer.count(b"HTTP/1.1") == 1
     assert b'"code":"no_proxy"' in answer
     assert (await answered(port, WHOLE, len(WHOLE))).startswith(b"HTTP/1.1 200")
+
+
+async def test_what_waits_is_sent_before_the_loop_closes_a_connection() -> None:
+    """If the caller ends its side in the turn of the answer, the answer still leaves."""
+    sent: list[bytes] = []
+
+    class Wire(asyncio.Transport):
+        """Keeps what is written to it."""
+
+        @override
+        def write(self, data: bytes | bytearray | memoryview) -> None:
+            sent.append(bytes(data))
+
+        @override
+        def is_closing(self) -> bool:
+            return False
+
+    config = uvicorn.Config(Starlette(), lifespan="off", log_config=None)
+    kind = bounded_protocol(ArrivalLimits(SECONDS, CONNECTIONS))
+    protocol = kind(config=config, server_state=ServerState(), app_state={})
+    protocol.connection_made(Wire())
+    protocol.transport.write(b"HTTP/1.1 200 OK")
+    assert sent == []
+    protocol.eof_received()
+    assert sent == [b"HTTP/1.1 200 OK"]
+    protocol.connection_lost(ConnectionResetError())

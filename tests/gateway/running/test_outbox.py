@@ -17,15 +17,22 @@ class Wire(asyncio.Transport):
         super().__init__()
         self.sent: list[bytes] = []
         self.is_gone = False
+        self.is_broken = False
 
     @override
     def write(self, data: bytes | bytearray | memoryview) -> None:
         assert not self.is_gone
+        if self.is_broken:
+            raise RuntimeError("unable to perform operation")
         self.sent.append(bytes(data))
 
     @override
     def is_closing(self) -> bool:
         return self.is_gone
+
+    @override
+    def abort(self) -> None:
+        self.is_gone = True
 
 
 async def test_a_turns_pieces_are_one_write() -> None:
@@ -82,9 +89,12 @@ async def test_once_turns_serve_several_their_pieces_wait_again() -> None:
     assert b"".join(wires[1].sent) == b"event" * 100
 
 
-@pytest.mark.parametrize(("pieces", "writes"), [([b"x" * 50_000], 1), ([b"x"] * 200, 4)])
+@pytest.mark.parametrize(("pieces", "writes"), [([b"x" * 50_000], 1), ([b"x" * 500] * 200, 7)])
 async def test_much_does_not_wait(pieces: list[bytes], writes: int) -> None:
-    """A large piece, and many small ones, are sent within the turn, behind what was put before."""
+    """A large piece, and many small ones, are sent within the turn, behind what was put before.
+
+    So a stream that outruns its reader fills the transport's buffer, which stops it, and not the outbox.
+    """
     outbox, wire = Outbox(), Wire()
     outbox.put(wire, b"first")
     for piece in pieces:
@@ -103,6 +113,25 @@ async def test_a_connection_that_is_gone_gets_nothing() -> None:
     gone.is_gone = True
     await asyncio.sleep(0)
     assert (gone.sent, other.sent) == ([], [b"y"])
+
+
+async def test_a_write_that_fails_ends_its_own_connection_only() -> None:
+    """The others get their answers, what is put later is sent too, and the loop learns of the failure."""
+    faults: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, said: faults.append(said["exception"]))
+    outbox, broken, others = Outbox(), (Wire(), Wire()), (Wire(), Wire())
+    for wire in (broken[0], others[0], broken[1], others[1]):
+        outbox.put(wire, b"x")
+    for wire in broken:
+        wire.is_broken = True
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert [wire.sent for wire in others] == [[b"x"], [b"x"]]
+    assert [type(fault) for fault in faults] == [RuntimeError, RuntimeError]
+    assert all(wire.is_gone for wire in broken)
+    outbox.put(others[0], b"HTTP/1.1 200 OK")
+    await asyncio.sleep(0)
+    assert others[0].sent[1:] == [b"HTTP/1.1 200 OK"]
 
 
 async def test_what_waits_can_be_sent_at_once() -> None:
