@@ -6,7 +6,7 @@
 report thumbs on answers of an experiment, each of another unit and another user: one report a request, and a
 hundred. CPU is user and system time; other work on the machine changes it less than reports per second.
 Memory is what the server uses more after a round, by comparison, votes and units' memory included. Writes
-benchmarks/results/feedback.md, or the file named by `--output`.
+benchmarks/results/feedback.md, or confirming.md with `--replica`, or the file named by `--output`.
 
 `--against` runs the gateway of another checkout of this project beside this one, each with a server of its
 own; which of them is asked first changes with every round. `--replica` runs two gateways of this checkout,
@@ -49,7 +49,7 @@ SEALED_WITH: Final = "benchmark-secret-of-thirty-two-characters"
 CONNECTIONS: Final = 32
 BATCH: Final = 100
 HEAD: Final = "POST /v1/feedback HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
-RESULTS: Final = Path(__file__).parent / "results" / "feedback.md"
+RESULTS: Final = Path(__file__).parent / "results"
 CONFIRMED: Final = " (confirmed by a replica)"
 CONFIG: Final = """
 model_list:
@@ -243,8 +243,9 @@ def main() -> None:
     parser.add_argument("--reports", type=int, default=10_000)
     parser.add_argument("--against", type=Path, metavar="PATH", help="another checkout of this project")
     parser.add_argument("--replica", action="store_true", help="with and without a replica's confirmation")
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--output", type=Path)
     options = parser.parse_args()
+    output = options.output or RESULTS / ("confirming.md" if options.replica else "feedback.md")
     os.sched_setaffinity(0, {0})
     found = run(options.rounds, options.reports, options.against, has_replica=options.replica)
     ours = [rounds for name, rounds in found.items() if OTHER not in name]
@@ -253,7 +254,7 @@ def main() -> None:
     given = ["PATH" if each == str(options.against) else each for each in sys.argv[1:]]
     command = shlex.join(["python", "-m", "benchmarks.feedback", *given])
     save_page(
-        options.output,
+        output,
         f"# What reports cost\n\n"
         f"{dt.datetime.now(dt.UTC):%Y-%m-%d}, `{command}`, Python {platform.python_version()}, "
         f"{os.cpu_count()} cores shared by gateway, server, clients and other work (load "
