@@ -5,8 +5,8 @@ way, further calls wait, and all that have gathered go together. Each call has i
 server's own reply to it, so nothing is acknowledged earlier than by a trip of its own.
 
 A trip that hangs holds up no others: those that wait set out beside it once their patience is over. They are
-the more patient the longer trips take, because a server that is only slow answers none of them earlier if
-more are under way: all of them would then wait at the server, for longer than the time limit of each.
+the more patient the longer trips take. A server that is only slow answers nobody earlier because more trips
+are under way, and if there were ever more, they would wait at the server for longer than each one's limit.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import Any, Final
 from policy_store.scripting import Call, Scripts, checked
 
 PATIENCE_SECONDS: Final = 0.02
-"""How long a call waits for an earlier trip to end; if trips take longer, twice as long as the last one."""
-MOST_PATIENCE_SECONDS: Final = 0.25
-"""The longest that a call waits for an earlier trip to end."""
+"""How long a call waits for an earlier trip to end, at least."""
+PATIENCE_SHARE: Final = 0.25
+"""The part of the last trip's time that it waits if that is longer. So about four trips go side by side."""
 MOST_TOGETHER: Final = 32
 """Most calls of one trip. The server runs them in a row, and other clients wait for that long."""
 
@@ -82,13 +82,14 @@ class SharedTrips:
         """What each call comes to: the server's reply, or an error."""
         loop = asyncio.get_running_loop()
         begun = loop.time()
+        replies: Sequence[Any]
         try:
             replies = await self._scripts.run_together(calls)
         except Exception as error:  # noqa: BLE001 - each caller has it raised
-            self._patience_seconds = PATIENCE_SECONDS
-            return [error] * len(calls)
-        longest = max(PATIENCE_SECONDS, 2 * (loop.time() - begun))
-        self._patience_seconds = min(longest, MOST_PATIENCE_SECONDS)
+            replies = [error] * len(calls)
+        is_fault = any(isinstance(reply, Exception) for reply in replies)
+        took = 0.0 if is_fault else loop.time() - begun
+        self._patience_seconds = max(PATIENCE_SECONDS, PATIENCE_SHARE * took)
         return replies
 
     def _returned(self, trip: asyncio.Task[None]) -> None:

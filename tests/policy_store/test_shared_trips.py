@@ -21,9 +21,9 @@ from policy_store.log_records import Result
 from policy_store.report_records import Report
 from policy_store.scripting import Call
 from policy_store.shared_trips import (
-    MOST_PATIENCE_SECONDS,
     MOST_TOGETHER,
     PATIENCE_SECONDS,
+    PATIENCE_SHARE,
     SharedTrips,
 )
 from policy_store.store import PolicyStore
@@ -109,15 +109,14 @@ async def test_a_trip_that_hangs_holds_up_no_other() -> None:
     ("last_took", "fails", "seconds"),
     [
         (0.001, False, PATIENCE_SECONDS),
-        (0.05, False, 0.1),
-        (0.9, False, MOST_PATIENCE_SECONDS),
-        (0.9, True, PATIENCE_SECONDS),
+        (0.5, False, 0.5 * PATIENCE_SHARE),
+        (0.5, True, PATIENCE_SECONDS),
     ],
 )
 async def test_calls_are_as_patient_as_trips_are_long(
     monkeypatch: pytest.MonkeyPatch, last_took: float, fails: bool, seconds: float
 ) -> None:
-    """A server that is only slow answers nobody earlier when more trips are under way beside each other."""
+    """A server that is only slow answers nobody earlier because more trips go beside each other."""
     loop, now, waits = asyncio.get_running_loop(), [0.0], list[float]()
 
     class _SlowRoad(Road):
