@@ -13,6 +13,7 @@ from html import escape
 from importlib.resources import files
 from typing import Final
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -53,7 +54,7 @@ def console_routes() -> list[Route]:
 async def _respond(request: Request) -> Response:
     name = request.path_params.get("asset")
     if name == PAGE or name not in {None, *ASSETS}:  # the page has one address, without its file's name
-        return Response("Not found\n", status_code=404, media_type="text/plain", headers=PAGE_HEADERS)
+        raise HTTPException(404, "The console has no file of that name. It is at /console.", PAGE_HEADERS)
     content = _content(name or PAGE)
     return Response(content, media_type=ASSETS[name or PAGE], headers=PAGE_HEADERS)
 

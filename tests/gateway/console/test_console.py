@@ -17,12 +17,14 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from gateway import console
+from gateway.api.errors import install_error_handlers
 from gateway.api.experiments_shown import ExperimentDetail
 from gateway.config.api_keys import hash_key
 from gateway.console import console_routes
@@ -39,8 +41,10 @@ STATIC = Path(console.__file__).with_name("static")
 
 @pytest.fixture
 def client() -> httpx.AsyncClient:
-    """A client of an application that has the console only."""
-    transport = httpx.ASGITransport(Starlette(routes=console_routes()))
+    """A client of an application that has the console only, and the gateway's way to answer errors."""
+    app = FastAPI(routes=[*console_routes()])
+    install_error_handlers(app)
+    transport = httpx.ASGITransport(app)
     return httpx.AsyncClient(transport=transport, base_url="http://gateway")
 
 
@@ -70,8 +74,10 @@ async def test_every_file_is_served_with_its_type_and_the_policy(
     "path", ["/console/console.html", "/console/__init__.py", "/console/..%2f__init__.py"]
 )
 async def test_nothing_else_is_served(client: httpx.AsyncClient, path: str) -> None:
-    """The server sends only the listed files of the package."""
-    assert (await client.get(path)).status_code == 404
+    """The server sends only the listed files of the package, and says so like every route."""
+    response = await client.get(path)
+    assert response.status_code == 404
+    assert response.json()["error"]["type"] == "invalid_request_error"
 
 
 async def test_the_page_carries_every_state_of_an_experiment(client: httpx.AsyncClient) -> None:
