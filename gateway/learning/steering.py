@@ -249,6 +249,11 @@ class Steering:
 
 def _no_such_policy(view: ExperimentView, wish: Wish) -> InvalidRequestError:
     policies = ", ".join(view.experiment.policies)
+    if wish.policy is None:
+        return InvalidRequestError(
+            f"Name the policy to {wish.verb}, as `policy`. {view.experiment.name!r} has: {policies}.",
+            param="policy",
+        )
     return InvalidRequestError(
         f"{view.experiment.name!r} has no policy {wish.policy!r}. There are: {policies}.", param="policy"
     )

@@ -253,9 +253,12 @@ async def test_a_policy_found_worse_is_not_promoted_until_it_is_admitted(embedde
 
 
 async def test_readmitting_says_what_is_wrong_with_it(embedded_store: PolicyStore) -> None:
-    """There is no such policy, or no guardrail holds it back."""
+    """No policy is named, there is no such policy, or no guardrail holds it back."""
     bench = await bench_of(embedded_store, "eject")
     await bench.fail(WARM)
+    for verb in ("readmit", "promote"):
+        with pytest.raises(InvalidRequestError, match=f"Name the policy to {verb}.*: .*warm"):
+            await bench.steering.move(NAME, Wish(verb, "ops", "why"))
     with pytest.raises(InvalidRequestError, match="has no policy 'cold'"):
         await bench.steering.move(NAME, Wish("readmit", "ops", "why", "cold"))
     with pytest.raises(ConflictError, match="They found warm worse"):
