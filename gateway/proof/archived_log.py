@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.proof.archive import ArchiveError, read_archive
+from gateway.proof.archive import ArchiveError, archive_path, read_archive
 from gateway.proof.recorded import UnreadableLogError
 
 _OF_GENERATIONS: Final = ("experiment", "ancestor")
@@ -21,7 +21,8 @@ def with_archive(lines: Iterable[bytes], folder: Path) -> Iterator[bytes]:
     the archive follows it entry by entry, and what is left over is newer.
 
     Raises:
-        ArchiveError: Naming the first entry that differs, or the gap between archive and log.
+        ArchiveError: Naming the first entry that differs, or the gap between archive and log; or the folder
+            holds nothing of the experiment.
         UnreadableLogError: The lines are not those of an exported log.
     """
     name, generation, log, tail = "", "", "", []
@@ -32,6 +33,10 @@ def with_archive(lines: Iterable[bytes], folder: Path) -> Iterator[bytes]:
             continue
         yield from _joined(folder, name, log, tail)
         name, log, tail = fields.get("name", name), head, []
+        if not archive_path(folder, name, log).parent.is_dir():
+            raise ArchiveError(
+                f"There is no archive of {name!r} in {folder}. Name a folder of `llmpo archive`."
+            )
         generation = generation or head
         yield _line(fields)
     yield from _joined(folder, name, log, tail)

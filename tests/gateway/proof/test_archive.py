@@ -86,6 +86,22 @@ async def test_a_decision_is_verified_from_archive_and_log_on_another_machine(
     assert await run("verify", NAME, "--log", backup, "--archive", str(tmp_path / "copy")) == 0
 
 
+async def test_a_folder_without_the_archive_is_refused_even_if_the_log_is_whole(
+    decide: Callable[..., Any],
+    embedded_store: PolicyStore,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A mistyped folder does not pass for an archive that agrees."""
+    await decide()
+    log = str(await exported(embedded_store, tmp_path / "log.jsonl"))
+    assert await run("verify", NAME, "--log", log) == 0
+    (tmp_path / "empty").mkdir()
+    for folder in ("none", "empty"):
+        assert await run("verify", NAME, "--log", log, "--archive", str(tmp_path / folder)) == 2
+        assert f"There is no archive of {NAME!r} in {tmp_path / folder}" in capsys.readouterr().err
+
+
 async def test_what_went_on_informing_is_verified_from_archive_and_log(
     decide: Callable[..., Any],
     embedded_store: PolicyStore,
