@@ -115,8 +115,7 @@ class BackupWriter:
         self._lines += 1
 
     def _finish(self, file: BinaryIO) -> None:
-        end = {"type": "end", "lines": self._lines, "sha256": self._sum.hexdigest()}
-        file.write(json.dumps(end).encode() + b"\n")
+        file.write(_end(self._lines, self._sum.hexdigest()))
         file.flush()
         os.fsync(file.fileno())
         self._unfinished.replace(self._path)
@@ -156,8 +155,7 @@ class BackupFile:
                 first = self._about(line)
             elif line.startswith(b'{"type":"experiment"'):
                 moments.append(self._fields(line))
-        said = self._fields(end)
-        if said != {"lines": lines, "sha256": checksum.hexdigest()}:
+        if end != _end(lines, checksum.hexdigest()):  # byte by byte, as no checksum is of this line
             raise BackupFileError(f"{path} is not whole, or was changed: its checksum is another one.")
         self.about = About(**first)
         self.moments = tuple(Moment(**each) for each in moments)
@@ -197,6 +195,11 @@ class BackupFile:
                 f"{self._path} is not whole, or no backup: it holds what is no line of one."
             ) from error
         return fields
+
+
+def _end(lines: int, checksum: str) -> bytes:
+    """The last line."""
+    return json.dumps({"type": "end", "lines": lines, "sha256": checksum}).encode() + b"\n"
 
 
 def is_backup(path: Path) -> bool:

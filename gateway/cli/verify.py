@@ -24,6 +24,7 @@ from gateway.proof.verification import Verification, hand_sentence, verify
 from policy_store.backed_up import BackedUpExperiment
 from policy_store.backup_file import BackupFile, is_backup
 from policy_store.errors import StoreError
+from policy_store.layout import check_layout
 from policy_store.store import PolicyStore
 
 DIFFERS: Final = 1
@@ -114,8 +115,9 @@ class LogSource:
             GatewayError: If it cannot be read.
         """
         if self.log is not None and is_backup(self.log):
-            backup = BackedUpExperiment(BackupFile(self.log), name)
-            return asyncio.run(ExperimentLog(backup).whole(name))
+            backup = BackupFile(self.log)
+            check_layout(backup.about.layout)
+            return asyncio.run(ExperimentLog(BackedUpExperiment(backup, name)).whole(name))
         if self.log is not None:
             try:
                 return self.log.read_bytes().splitlines()

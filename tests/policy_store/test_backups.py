@@ -312,6 +312,9 @@ def test_a_file_is_read_whole_or_not_at_all(tmp_path: Path) -> None:
         whole.replace(b":3}", b":4}"),
         whole.replace(b'"revision"', b'"revisiom"'),
         whole + lines[1],
+        whole[:-1],
+        whole.replace(b'"type": "end"', b'"type":\t"end"'),
+        whole.replace(b'"type": "end"', b'"type": "enD"'),
         b"",
     ):
         path.write_bytes(damaged)
