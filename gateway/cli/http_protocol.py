@@ -67,6 +67,11 @@ _UNFRAMED: Final = _answer(
     f"The body's chunks have more than {FRAMING_BYTES} bytes of sizes, extensions and trailers.",
     "chunks_too_wasteful",
 )
+_UNKNOWN_CODING: Final = _answer(
+    HTTPStatus.BAD_REQUEST,
+    "The only transfer coding that the gateway knows is chunked. Send the body without any other.",
+    "unknown_transfer_coding",
+)
 _TOO_LATE: Final = _answer(
     HTTPStatus.REQUEST_TIMEOUT, "The request took too long to arrive.", "request_timeout"
 )
@@ -242,6 +247,11 @@ class BoundedProtocol(DecliningProtocol):
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if (fault := self._head_fault(size)) is not None:
                 self._refusal = fault
+                raise _RefusedError
+        # Of several codings the parser undoes the last one only.
+        for name, value in self.headers:
+            if name == b"transfer-encoding" and value.strip().lower() != b"chunked":
+                self._refusal = _UNKNOWN_CODING
                 raise _RefusedError
         super().on_headers_complete()
         if self.is_declining:

@@ -282,3 +282,23 @@ async def test_what_waits_is_sent_before_the_loop_closes_a_connection() -> None:
     protocol.eof_received()
     assert sent == [b"HTTP/1.1 200 OK"]
     protocol.connection_lost(ConnectionResetError())
+
+
+@pytest.mark.parametrize(
+    ("coding", "status"),
+    [
+        (b"transfer-encoding: chunked", b"200"),
+        (b"Transfer-Encoding:  Chunked ", b"200"),
+        (b"transfer-encoding: gzip, chunked", b"400"),
+        (b"transfer-encoding: gzip\r\ntransfer-encoding: chunked", b"400"),
+        (b"transfer-encoding: ,chunked", b"400"),
+        (b"upgrade: h2c\r\nconnection: upgrade\r\ntransfer-encoding: gzip, chunked", b"400"),
+    ],
+)
+async def test_no_transfer_coding_is_left_out(port: int, coding: bytes, status: bytes) -> None:
+    """A body that was coded otherwise than in chunks is refused, and not read as if it were plain."""
+    head = b"POST /echo HTTP/1.1\r\nhost: x\r\nconnection: close\r\n" + coding
+    answer, _ = await dribbled(port, b"", first=head + b"\r\n\r\n5\r\nhello\r\n0\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 " + status)
+    assert answer.count(b"HTTP/1.1") == 1
+    assert answer.endswith(b"hello") or b'"code":"unknown_transfer_coding"' in answer
