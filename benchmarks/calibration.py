@@ -53,11 +53,12 @@ _SOURCES = [
     "",
     "In every case the assumptions of the promise hold, and a wrong promotion is likely. Mostly there are",
     "two policies, one of which is preferred in 56.2 % of the comparisons, and a margin that forbids to",
-    "promote the other from 56 % on. Verdicts are read every 10 comparisons, in the last case every 50, and",
-    "in the first one as a planner does, every 2 %. *Thumbs* are matched one by one, as in the gateway:",
-    "users like 70 % and 64.5 % of the answers, and report three times as many of the others. A *wrong",
-    "judge* always prefers the policy that users do not. What happens where the assumptions do not hold is",
-    "in [integrity.md](integrity.md).",
+    "promote the other from 56 % on. Verdicts are read every 10 comparisons, with 2 points of margin every",
+    "50, and in the first case as a planner does, every 2 %. *Thumbs* are matched one by one, as in the",
+    "gateway: users like 70 % and 64.5 % of the answers, and report three times as many of the others. A",
+    "*wrong judge* always prefers the policy that users do not, and so does an *offline run that is wrong*,",
+    "with 20 comparisons of each pair. With *epsilon 0* there is no margin, and verdicts are read every 100",
+    "comparisons. What happens where the assumptions do not hold is in [integrity.md](integrity.md).",
 ]
 
 _COMPARED = ("date", "seeds", "mean_comparisons", "stderr", "wrong")

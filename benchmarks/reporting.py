@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -23,12 +24,21 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def save(stem: str, command: str, rows: list[dict[str, Any]], page: Callable[[str], str]) -> None:
-    """Write results/STEM.json and .md; `page` makes the latter from "`command`, date"."""
+    """Write results/STEM.json and .md; `page` makes the latter from "`command`, date at commit"."""
     date = dt.datetime.now(tz=dt.UTC).date().isoformat()
-    document = {"command": command, "date": date, "python": sys.version.split()[0], "rows": rows}
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],
+        cwd=RESULTS.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.strip()
+    about = {"command": command, "date": date, "commit": commit, "python": sys.version.split()[0]}
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{stem}.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    save_page(RESULTS / f"{stem}.md", page(f"`{command}`, {date}"))
+    (RESULTS / f"{stem}.json").write_text(
+        json.dumps({**about, "rows": rows}, indent=1) + "\n", encoding="utf-8"
+    )
+    save_page(RESULTS / f"{stem}.md", page(f"`{command}`, {date}" + (commit and f" at {commit}")))
 
 
 def table(headings: list[str], rows: list[list[str]]) -> list[str]:
