@@ -13,8 +13,11 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
+from policy_store.backup_file import About, BackupWriter
+from policy_store.backup_records import Moment
 from policy_store.clients import StoreClient
 from policy_store.connect import connect
+from policy_store.layout import LAYOUT
 from policy_store.store import PolicyStore
 from tests.gateway.building import NAME
 from tests.pace import PATIENCE_SECONDS
@@ -171,3 +174,14 @@ async def test_a_store_that_only_reads_gives_backups_and_takes_nothing(
     assert await run("restore", backup, "--replace", "--reason", "why", *place) == 1
     assert "READONLY" in capfd.readouterr().err
     await redis.aclose()
+
+
+def test_a_backup_of_a_newer_layout_is_not_verified(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """This version could misread what it cannot restore either."""
+    path = tmp_path / "backup"
+    with BackupWriter(path, About(LAYOUT + 1, "9.0.0", 1.0, "id", 1, is_whole=False)) as writer:
+        writer.add(Moment(NAME, 1.0, 1, 2, 3))
+    assert main(["verify", NAME, "--log", str(path)]) == 2
+    assert f"their layout is {LAYOUT + 1}" in capfd.readouterr().err
