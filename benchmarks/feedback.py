@@ -228,7 +228,11 @@ def run(
             for name, size in (("one a request", 1), (f"{BATCH} a request", BATCH)):
                 for each in contestants[:: 1 if number % 2 else -1]:
                     requests = bodies(count, size, rng)
-                    figures = measured(each.url, each.port, each.pid, requests, count)
+                    try:
+                        figures = measured(each.url, each.port, each.pid, requests, count)
+                    except AssertionError as error:
+                        error.add_note(f"{name}{each.suffix}, round {number}")
+                        raise
                     if number:
                         found.setdefault(name + each.suffix, []).append(figures)
     return dict(sorted(found.items(), key=lambda item: item[0].endswith((OTHER, CONFIRMED))))
