@@ -1,0 +1,83 @@
+"""How often `no_worse_than_best` promotes where preferences run in a circle, which a check is to prevent.
+
+    python -m benchmarks.cycles [--seeds 1000] [--processes N] [--state FILE]
+
+Writes benchmarks/results/cycles.json and .md. A circle of three policies, each preferred to the next with the
+same probability. The promise assumes that there is a best policy, so its proof says nothing here; the check
+(docs/decisions/0013-survivor-check.md) is what holds promotions back. Every promotion is wrong, because some
+other policy is preferred to the promoted one by more than the margin.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from benchmarks.reporting import finished, options_of, plus_minus, save, table
+from gateway.experiments.source_standing import share_interval
+from gateway.llm_po.lab import worlds
+from gateway.llm_po.lab.simulate import Trial
+from gateway.simulation.runner import Job
+
+DELTA: Final = 0.05
+MARGIN: Final = 0.02
+PREFERRED: Final = (0.6,)  # how often each policy is preferred to the next
+
+
+def jobs(seeds: int) -> list[tuple[float, Job]]:
+    """Every circle."""
+    return [
+        (preferred, Job(f"`no_worse_than_best` {preferred}", _trial(preferred), seeds, seed=4))
+        for preferred in PREFERRED
+    ]
+
+
+def _trial(preferred: float) -> Trial:
+    circle = worlds.cycle("circle", 3, preferred)
+    return Trial(circle, delta=DELTA, epsilon=MARGIN, promise="no_worse_than_best")
+
+
+def report(rows: list[dict[str, Any]], origin: str) -> str:
+    """The Markdown page."""
+    headings = ["each preferred to the next", "promoted", "%", "95 % interval", "comparisons"]
+    cells = [
+        [
+            *(f"{row['preferred']:.2f}", f"{row['wrong']} of {row['seeds']}"),
+            f"{100 * row['wrong'] / row['seeds']:.1f}",
+            f"{100 * row['low']:.1f} to {100 * row['high']:.1f}",
+            plus_minus(row),
+        ]
+        for row in rows
+    ]
+    return "\n".join(
+        [
+            "# Promotions where preferences run in a circle",
+            "",
+            f"{origin}. Circles of three policies, `no_worse_than_best`, delta = {DELTA}, a margin of",
+            f"{MARGIN}. Every promotion is wrong. The proof assumes a best policy, so it says nothing here;",
+            "a [check](../../docs/decisions/0013-survivor-check.md), which is not a proof, holds promotions",
+            "back.",
+            "",
+            *table(headings, cells),
+            "",
+        ]
+    )
+
+
+def main() -> None:
+    """Run every case and write both files."""
+    options = options_of(__doc__, 1_000).parse_args()
+    work = jobs(options.seeds)
+    summaries = finished([job for *_, job in work], options)
+    rows = []
+    for preferred, job in work:
+        summary = summaries[job.name]
+        low, high = share_interval(summary.wrong, options.seeds)
+        rows.append(
+            {**summary.to_json(), "preferred": preferred, "wrong": summary.wrong, "low": low, "high": high}
+        )
+    command = f"python -m benchmarks.cycles --seeds {options.seeds}"
+    save("cycles", command, rows, lambda origin: report(rows, origin))
+
+
+if __name__ == "__main__":
+    main()
