@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
@@ -18,9 +19,9 @@ from uvicorn.server import ServerState
 from gateway.cli import http_protocol
 from gateway.cli.http_protocol import ArrivalLimits, bounded_protocol
 from tests.gateway.whole import listening
-from tests.pace import PATIENCE_SECONDS
+from tests.pace import PATIENCE_SECONDS, impatient
 
-SECONDS = 0.25
+SECONDS = impatient(0.25)
 CONNECTIONS = 8
 WHOLE = b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhello"
 
@@ -48,7 +49,7 @@ async def unread(_request: Request) -> PlainTextResponse:
 
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
-    """Where a server listens that gives requests a quarter of a second."""
+    """Where a server listens that gives requests a quarter of a second on an idle machine."""
     routes = [Route("/" + one.__name__, one, methods=["POST"]) for one in (echo, slow, unread)]
     config = uvicorn.Config(
         Starlette(routes=routes),
@@ -56,7 +57,7 @@ async def port() -> AsyncIterator[int]:
         lifespan="off",
         log_config=None,
         http=bounded_protocol(ArrivalLimits(SECONDS, CONNECTIONS)),
-        timeout_keep_alive=1,
+        timeout_keep_alive=math.ceil(4 * SECONDS),
     )
     async with listening(config) as port:
         yield port
