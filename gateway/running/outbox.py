@@ -66,7 +66,6 @@ class Outbox:
             while self._waiting:
                 self.send(next(iter(self._waiting)))
         finally:
-            if (
-                self._waiting
-            ):  # a write failed, which the loop reports; the others' answers do not wait for it
+            # Where a write failed, which the loop reports, the others' answers do not wait for it.
+            if self._waiting:
                 asyncio.get_running_loop().call_soon(self._send_all)

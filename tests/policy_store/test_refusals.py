@@ -182,6 +182,7 @@ def _written() -> dict[str, set[str]]:
     """The commands that each script writes with."""
     reads = {"EXISTS", "GET", "HEXISTS", "HGET", "HGETALL", "HMGET", "LINDEX", "LLEN", "LRANGE", "TIME"}
     reads |= {
+        "HSCAN",
         "HVALS",
         "PTTL",
         "TYPE",

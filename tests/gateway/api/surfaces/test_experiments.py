@@ -162,14 +162,16 @@ async def test_two_choices_need_chat_completions(upstream: FakeUpstream, kind: s
 
 
 async def test_a_kind_of_request_outside_of_the_way_of_collecting_is_the_incumbents(
-    gateway: Live, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+    upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The incumbent answers kinds that cannot take part, because their callers did nothing wrong."""
     monkeypatch.setitem(WAYS, "matched", replace(WAYS["matched"], surfaces=frozenset({"chat"})))
-    for _ in range(6):
-        reply = await ask(gateway, "responses", "support")
-        (response_id,) = {head["id"] for head in heads("responses", reply)}
-        assert gateway.sealer.open(response_id) == Unassigned("support")
+    base = upstream.api_base
+    async with live_gateway([experiment(base)], [entry("small", base), entry("large", base)]) as gateway:
+        for _ in range(6):
+            reply = await ask(gateway, "responses", "support")
+            (response_id,) = {head["id"] for head in heads("responses", reply)}
+            assert gateway.sealer.open(response_id) == Unassigned("support")
     assert {seen.body["model"] for seen in upstream.seen} == {"small"}
 
 
