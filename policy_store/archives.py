@@ -7,7 +7,6 @@ few and everything that shows decisions reads them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -97,16 +96,12 @@ class ArchiveStore(StorePart):
             page = await self._answer(self._redis.xrange(key, f"({after}", archived.entry, most))
             if not page:
                 break
-            going = [entry for entry, fields in page if fields["type"] in _REMOVED]
-            await self._remove(key, going)
+            if going := [entry for entry, fields in page if fields["type"] in _REMOVED]:
+                await self._answer(self._redis.xdel(key, *going))
             after = page[-1][0]
             await self._answer(self._redis.hset(place, f"{_TRIMMED}{log}", after))
             left, removed = left - len(going), removed + len(going)
         return removed
-
-    async def _remove(self, key: str, entries: Sequence[str]) -> None:
-        if entries:
-            await self._answer(self._redis.xdel(key, *entries))
 
     def _key(self, name: str, log: str) -> str:
         return self._names.experiment(name).named(f"{log}:log")

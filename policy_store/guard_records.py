@@ -147,5 +147,5 @@ class GuardCounts:
     """
 
     pairs: PairCounts = field(default_factory=dict)
-    hours: Mapping[int, PairCounts] = field(default_factory=dict)
+    hours: dict[int, PairCounts] = field(default_factory=dict)
     first_hour: int | None = None

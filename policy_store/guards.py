@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from policy_store import codec
@@ -53,8 +54,13 @@ class GuardStore(StorePart):
         for field, value in (await self._answer(self._redis.hgetall(own.guards))).items():
             guardrail, policy, reference, count, when, *numbers = field.split(":")
             about = CountedFor(guardrail, policy, reference, int(count))
-            before = found.get(about, GuardCounts())
-            found[about] = _with_field(before, when, numbers, int(value))
+            counts = found.setdefault(about, GuardCounts())
+            if when == _FIRST:
+                found[about] = replace(counts, first_hour=int(value))
+                continue
+            candidate, incumbent = map(int, numbers)
+            pairs = counts.pairs if when == _EVERY else counts.hours.setdefault(int(when), {})
+            pairs[candidate, incumbent] = int(value)
         return found
 
     async def forget_hours(
@@ -151,15 +157,3 @@ class GuardStore(StorePart):
         if before is not None and before != value:
             raise ContradictingOutcomeError("Another number was posted before; it stands.", reported=before)
         return before is None
-
-
-def _with_field(counts: GuardCounts, when: str, numbers: Iterable[str], value: int) -> GuardCounts:
-    if when == _FIRST:
-        return GuardCounts(counts.pairs, counts.hours, value)
-    candidate, incumbent = map(int, numbers)
-    if when == _EVERY:
-        counts.pairs[candidate, incumbent] = value
-        return counts
-    hours = {**counts.hours}
-    hours[int(when)] = {**hours.get(int(when), {}), (candidate, incumbent): value}
-    return GuardCounts(counts.pairs, hours, counts.first_hour)

@@ -62,6 +62,7 @@ row as generations, and keys like theirs.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from hashlib import sha256
@@ -293,7 +294,14 @@ class ExperimentKeys:
 
     def generation(self, number: int, informs: Role | None = None) -> GenerationKeys:
         """Keys of one generation; with a role those of what only informs it in that role."""
-        return _generation_keys(self.prefix, number, informs)
+        apart = "" if informs is None else f":{informs}"
+        return _generation_keys(f"{self.prefix}:{number}{apart}")
+
+    def informing_ledgers(self, number: int, before: int) -> Iterator[str]:
+        """For each role: log and counts of what only informs a generation, and counts of the one before."""
+        for role in Role:
+            own = self.generation(number, role)
+            yield from (own.log, own.counts, self.generation(before, role).counts)
 
 
 @dataclass(frozen=True)
@@ -387,14 +395,5 @@ class GenerationKeys:
 
 
 # Each report asks for the same keys again.
-
-
-@lru_cache(maxsize=10_000)
-def _experiment_keys(root: str, name: str) -> ExperimentKeys:
-    return ExperimentKeys(root, name)
-
-
-@lru_cache(maxsize=10_000)
-def _generation_keys(experiment: str, number: int, informs: Role | None) -> GenerationKeys:
-    apart = "" if informs is None else f":{informs}"
-    return GenerationKeys(f"{experiment}:{number}{apart}")
+_experiment_keys: Final = lru_cache(maxsize=10_000)(ExperimentKeys)
+_generation_keys: Final = lru_cache(maxsize=10_000)(GenerationKeys)

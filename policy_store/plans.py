@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 
 from policy_store import codec
-from policy_store.names import Names
 from policy_store.plan_records import Forecast, Glance, ProposedPlan
 from policy_store.scripting import StorePart
 
@@ -22,7 +20,11 @@ class PlanStore(StorePart):
             generations: The current generation of each, by name, as the caller knows it; another one has
                 another revision.
         """
-        keys = [_glanced(self._names, name, number) for name, number in generations.items()]
+        keys: list[tuple[str, ...]] = []
+        for name, number in generations.items():
+            shared = self._names.experiment(name)
+            own = shared.generation(number)
+            keys.append((shared.control, shared.lease, own.counts, own.waiting, own.held))
         found = await self._scripts.run_each("glances", keys)
         return {
             name: Glance(tuple(words), holds_reports=words[-1] != "0")
@@ -83,10 +85,3 @@ class PlanStore(StorePart):
             *codec.forecast_fields(forecasts),
         )
         return int(reply[1])
-
-
-@lru_cache(maxsize=10_000)
-def _glanced(names: Names, name: str, generation: int) -> tuple[str, ...]:
-    keys = names.experiment(name)
-    own = keys.generation(generation)
-    return keys.control, keys.lease, own.counts, own.waiting, own.held

@@ -91,7 +91,13 @@ class KeyRegistry:
     @property
     def _known(self) -> tuple[ApiKey, ...]:
         """The keys of the configuration and those made since, revoked ones included."""
-        return (*self._catalogue.keys, *map(self._read, self._book.records))
+        made: list[ApiKey] = []
+        for record in self._book.records:
+            role: KeyRole = "admin" if record.role == "admin" else "client"
+            own = LimitsSpec.model_validate(dict(record.limits))
+            limits = limits_of(role, own, self._catalogue.default_limits)
+            made.append(ApiKey(record.hash, record.name, role, limits, "store"))
+        return (*self._catalogue.keys, *made)
 
     def start(self) -> None:
         """Use the keys that were kept on disk until the store answers."""
@@ -214,13 +220,6 @@ class KeyRegistry:
         self._book = book
         self._revoked.update(book.revoked)
         self._use(self.in_force)
-
-    def _read(self, record: KeyRecord) -> ApiKey:
-        role: KeyRole = "admin" if record.role == "admin" else "client"
-        own = LimitsSpec.model_validate(dict(record.limits))
-        return ApiKey(
-            record.hash, record.name, role, limits_of(role, own, self._catalogue.default_limits), "store"
-        )
 
     def _named(self, name: str) -> ApiKey:
         for key in self.in_force:

@@ -8,6 +8,7 @@ tell them apart.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from math import inf
 from types import MappingProxyType
@@ -122,6 +123,17 @@ class UpstreamRequest(NamedTuple):
     headers: Mapping[str, str] = NO_HEADERS
     limit_seconds: float = inf
     policy_part: PolicyPart = NO_POLICY
+
+    def policys_own(self) -> dict[str, Any]:
+        """The fields that a policy fixed, without other fields of the same objects."""
+        own: dict[str, Any] = {}
+        for name in self.policy_part.fields:
+            holder, _, inside = name.rpartition(".")
+            if holder:
+                own.setdefault(holder, {})[inside] = self.payload[holder][inside]
+            else:
+                own[name] = deepcopy(self.payload[name])
+        return own
 
 
 class UpstreamAnswer(NamedTuple):

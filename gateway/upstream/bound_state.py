@@ -101,7 +101,14 @@ def may_go_without(payload: Mapping[str, Any], target: ModelTarget) -> bool:
     """
     thinking = payload.get("thinking")
     thinks = isinstance(thinking, dict) and thinking.get("type", "disabled") != "disabled"
-    return not (thinks and "claude" in target.model and _is_in_tool_loop(payload.get("messages")))
+    messages = payload.get("messages")
+    last = messages[-1] if isinstance(messages, list) and messages else None
+    if not (thinks and "claude" in target.model and isinstance(last, dict)):
+        return True
+    content = last.get("content")
+    blocks = content if isinstance(content, list) else []
+    is_result = any(isinstance(block, dict) and block.get("type") == "tool_result" for block in blocks)
+    return not is_result and last.get("role") != "tool"
 
 
 def _is_the_models(turn: Any) -> bool:
@@ -149,13 +156,3 @@ def _stripped(value: Any, is_dropped: Callable[[str], bool]) -> Any:
         elif name == "content" and not value.get("tool_calls"):
             return _GONE
     return fields
-
-
-def _is_in_tool_loop(messages: Any) -> bool:
-    last = messages[-1] if isinstance(messages, list) and messages else None
-    if not isinstance(last, dict):
-        return False
-    content = last.get("content")
-    blocks = content if isinstance(content, list) else []
-    is_result = any(isinstance(block, dict) and block.get("type") == "tool_result" for block in blocks)
-    return is_result or last.get("role") == "tool"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -58,6 +58,10 @@ class Complaint:
     def message(self) -> str | None:
         """The first text in it."""
         return self.messages[0] if self.messages else None
+
+    def mentions_one_of(self, names: Iterable[str]) -> bool:
+        """Whether one of these names is in its message."""
+        return any(name and name in (self.message or "") for name in names)
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,10 @@ def _refusal(
     retry_after: str | None = None,
     headers: RawHeaders = (),
 ) -> UpstreamError:
-    is_callers = status in _CALLERS_FAULTS or _is_about_what_is_kept(status, complaint, asked)
+    is_callers = status in _CALLERS_FAULTS or (
+        # The provider does not know something that the caller named (other than the model).
+        status == _NOT_FOUND and complaint.mentions_one_of(one.name for one in references(asked.payload))
+    )
     if is_callers and not _is_operators(complaint, asked):
         return _callers(status, complaint, asked, headers)
     if status == _TOO_MANY and not is_about_the_account(complaint.words):
@@ -100,13 +103,6 @@ def _refusal(
         detail=_detail(status, complaint, asked),
         headers=headers,
     )
-
-
-def _is_about_what_is_kept(status: int, complaint: Complaint, asked: UpstreamRequest) -> bool:
-    """Whether the provider does not know something that the caller named (other than the model)."""
-    if status != _NOT_FOUND or complaint.message is None:
-        return False
-    return any(one.name and one.name in complaint.message for one in references(asked.payload))
 
 
 def _is_operators(complaint: Complaint, asked: UpstreamRequest) -> bool:

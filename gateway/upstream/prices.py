@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -47,13 +48,19 @@ def model_prices(entries: Iterable[ModelEntry]) -> dict[str, TokenPrices]:
 class _PriceList:
     """LiteLLM's list, read at its first use. Of its 3 MB, only the requested entries are parsed."""
 
-    def __init__(self) -> None:
-        self._text: str | None = None
+    @cached_property
+    def _text(self) -> str:
+        """The list as text; empty if this release of LiteLLM has none there."""
+        package = find_spec("litellm")
+        if package is None or package.origin is None:
+            return ""
+        try:
+            return Path(package.origin).with_name(_LIST).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return ""
 
     def find(self, provider: str, model: str) -> TokenPrices | None:
         """A provider's prices for a model; None if the list does not have them."""
-        if self._text is None:
-            self._text = _read_list()
         entry = self._entry(f"{provider}/{model}") or self._entry(model)
         # Another provider may use the same name; some providers have several names, such as
         # `bedrock_converse`.
@@ -66,22 +73,11 @@ class _PriceList:
 
     def _entry(self, name: str) -> dict[str, Any]:
         key = f"{json.dumps(name)}: "
-        place = (self._text or "").find(key)
+        place = self._text.find(key)
         if place < 0:
             return {}
         try:
-            entry, _ = json.JSONDecoder().raw_decode(self._text or "", place + len(key))
+            entry, _ = json.JSONDecoder().raw_decode(self._text, place + len(key))
         except ValueError:
             return {}
         return entry if isinstance(entry, dict) else {}
-
-
-def _read_list() -> str:
-    """The list as text; empty if this release of LiteLLM has none there."""
-    package = find_spec("litellm")
-    if package is None or package.origin is None:
-        return ""
-    try:
-        return Path(package.origin).with_name(_LIST).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return ""

@@ -89,15 +89,11 @@ def is_untranslatable(error: Exception, current: Asking) -> bool:
     """Whether `error` means that litellm could not translate the request into the provider's format."""
     if current.is_sent:
         return False
-    causes = list(_causes(error))
-    if any(isinstance(cause, _NOT_THE_VALUES) for cause in causes):
+    causes: dict[int, BaseException] = {}
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in causes:
+        causes[id(cause)] = cause
+        cause = cause.__cause__ or cause.__context__
+    if any(isinstance(each, _NOT_THE_VALUES) for each in causes.values()):
         return False
-    return any(isinstance(cause, _WRONG_VALUES) or type(cause) is Exception for cause in causes)
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
+    return any(isinstance(each, _WRONG_VALUES) or type(each) is Exception for each in causes.values())

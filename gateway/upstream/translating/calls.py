@@ -82,22 +82,17 @@ def _start_response(library: Library, fields: dict[str, Any], arguments: dict[st
 
 
 def _start_completion(library: Library, fields: dict[str, Any], arguments: dict[str, Any]) -> Awaitable[Any]:
-    provider = arguments["model"].partition("/")[0]
-    if not _is_readable(fields.get("prompt"), is_native=provider in _NATIVE):
+    prompt = fields.get("prompt")
+    if not isinstance(prompt, list):
+        is_readable = isinstance(prompt, str)
+    elif arguments["model"].partition("/")[0] in _NATIVE:
+        is_readable = bool(prompt) and isinstance(prompt[0], str | int | list)
+    else:
+        # Others do not have the vocabulary of tokens, and litellm would answer several texts with one.
+        is_readable = len(prompt) == 1 and isinstance(prompt[0], str)
+    if not is_readable:
         raise untranslatable()
     return _function("atext_completion")(library, fields, arguments)
-
-
-def _is_readable(prompt: Any, *, is_native: bool) -> bool:
-    """Whether the prompt is a single text, or the provider has completions of its own.
-
-    Other providers do not have the vocabulary of tokens, and litellm would answer several texts with one.
-    """
-    if not isinstance(prompt, list):
-        return isinstance(prompt, str)
-    if is_native:
-        return bool(prompt) and isinstance(prompt[0], str | int | list)
-    return len(prompt) == 1 and isinstance(prompt[0], str)
 
 
 def _start_messages(library: Library, fields: dict[str, Any], arguments: dict[str, Any]) -> Awaitable[Any]:

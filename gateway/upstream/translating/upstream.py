@@ -161,22 +161,18 @@ class LitellmUpstream(Upstream):
         failure = untranslatable() if is_untranslatable(error, current) else translated(error, request)
         if current.is_sent or not failure.is_callers_fault:
             return failure
-        own = _policys_own(request)
+        own = request.policys_own()
         kind = (request.surface.name, orjson.dumps(own, option=orjson.OPT_SORT_KEYS))
-        translatable = self._known_of(request.target)
-        if kind not in translatable:
+        known = self._translatable.get(request.target.name)
+        if known is None or known[0] is not request.target:
+            known = self._translatable[request.target.name] = (request.target, set())
+        if kind not in known[1]:
             obstacle = await self._rehearsed(request._replace(payload=own))
             if obstacle is not None:
                 is_kind = is_unsupported_kind(obstacle)
                 return unsupported_kind() if is_kind else misconfigured(str(translated(obstacle, request)))
-            translatable.add(kind)
+            known[1].add(kind)
         return failure
-
-    def _known_of(self, target: ModelTarget) -> set[_Kind]:
-        known = self._translatable.get(target.name)
-        if known is None or known[0] is not target:
-            known = self._translatable[target.name] = (target, set())
-        return known[1]
 
     async def _rehearsed(self, request: UpstreamRequest) -> Exception | None:
         """Why the smallest request with these fields cannot be sent; None if it can."""
@@ -300,18 +296,6 @@ class _TranslatedStream(AnswerStream):
 def provider_names() -> frozenset[str]:
     """The prefixes that a model may have. Imports litellm."""
     return frozenset(one.value for one in _import_quietly().provider_list)
-
-
-def _policys_own(request: UpstreamRequest) -> dict[str, Any]:
-    """The fields of a request that a policy fixed, without other fields of the same objects."""
-    own: dict[str, Any] = {}
-    for name in request.policy_part.fields:
-        holder, _, inside = name.rpartition(".")
-        if holder:
-            own.setdefault(holder, {})[inside] = request.payload[holder][inside]
-        else:
-            own[name] = deepcopy(request.payload[name])
-    return own
 
 
 def _asked_as(target: ModelTarget) -> str:
