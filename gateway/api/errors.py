@@ -165,7 +165,12 @@ def install_error_handlers(
         account_of(request.scope).code = reply.code
         response = as_response(reply)
         if reply.status == _NOT_ALLOWED:
-            response.headers["allow"] = ", ".join(_allowed_methods(request))
+            routes, scope = request.app.router.routes, request.scope
+            response.headers["allow"] = ", ".join(  # each is tried, because a route knows only its own
+                method
+                for method in _METHODS
+                if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)
+            )
         return response
 
     async def answer_unforeseen(request: Request, error: Exception) -> Response:
@@ -181,16 +186,6 @@ def install_error_handlers(
     for known in (GatewayError, StoreError, HTTPException, RequestValidationError):
         app.add_exception_handler(known, answer)
     app.add_exception_handler(Exception, answer_unforeseen)
-
-
-def _allowed_methods(request: Request) -> list[str]:
-    """Every method of the path. Each is tried, because a route knows only its own methods."""
-    routes = request.app.router.routes
-    return [
-        method
-        for method in _METHODS
-        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
-    ]
 
 
 @singledispatch

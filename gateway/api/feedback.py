@@ -106,7 +106,7 @@ def feedback_routes(desk: FeedbackDesk) -> APIRouter:
     async def ingest(request: Request) -> Response:
         """Take the scores of a batch of Langfuse's events, as its libraries send them."""
         caller, fields = await desk.open(request)
-        return _json(await _ingested(desk, request, caller, fields), _SEVERAL)
+        return _json(await desk.take_events(request, caller, fields), _SEVERAL)
 
     return router
 
@@ -184,10 +184,6 @@ class FeedbackDesk:
             feedback = feedback._replace(idempotency_key=idempotency_key)
         return feedback, peer
 
-    async def _counted(self, sent: _Sent) -> Mapping[str, Any]:
-        """What became of one of several reports."""
-        return _told(await self._service.count(sent.report), sent.peer)
-
     def several(self, fields: Mapping[str, Any], name: str) -> list[Any]:
         """The reports of a batch, in the field of this name. Raises InvalidFeedbackError."""
         with self.refusals_told():
@@ -223,17 +219,36 @@ class FeedbackDesk:
         results |= await self._all_counted(sent)
         return [results[number] for number in range(len(reports))]
 
+    async def take_events(
+        self, request: Request, caller: Caller, fields: Mapping[str, Any]
+    ) -> dict[str, list[dict[str, Any]]]:
+        """What became of a batch of Langfuse's events; only scores can be taken."""
+        events = [event if isinstance(event, dict) else {} for event in self.several(fields, "batch")]
+        bodies = [event.get("body") if event.get("type") == "score-create" else None for event in events]
+        results = await self.take_all(request, caller, bodies, LangfuseScore)
+        told: dict[str, list[dict[str, Any]]] = {"successes": [], "errors": []}
+        for event, result in zip(events, results, strict=True):
+            named = str(event.get("id", ""))
+            if "error" in result:
+                told["errors"].append({"id": named, "status": 400, "message": result["error"]["message"]})
+            else:
+                told["successes"].append({"id": named, "status": _CREATED})
+        return told
+
     async def _all_counted(self, sent: Mapping[int, _Sent]) -> dict[int, Mapping[str, Any]]:
         """What became of each report. Raises what concerns not only one of them."""
         found: dict[int, Mapping[str, Any]] = {}
         for numbers in _rounds(sent):
             became = await asyncio.gather(
-                *(self._counted(sent[number]) for number in numbers), return_exceptions=True
+                *(self._service.count(sent[number].report) for number in numbers), return_exceptions=True
             )
             for number, result in zip(numbers, became, strict=True):
-                if isinstance(result, BaseException) and not isinstance(result, InvalidFeedbackError):
+                if isinstance(result, InvalidFeedbackError):
+                    found[number] = _refused(result)
+                elif isinstance(result, BaseException):
                     raise result
-                found[number] = _refused(result) if isinstance(result, Exception) else result
+                else:
+                    found[number] = _told(result, sent[number].peer)
         return found
 
     async def linkable(self, caller: Caller, fields: Mapping[str, Any]) -> tuple[Feedback, float]:
@@ -305,23 +320,6 @@ def _refused(error: InvalidFeedbackError) -> dict[str, Any]:
     """The refusal of one of several reports."""
     refused: dict[str, Any] = orjson.loads(error_reply(error).body)
     return refused
-
-
-async def _ingested(
-    desk: FeedbackDesk, request: Request, caller: Caller, fields: Mapping[str, Any]
-) -> dict[str, list[dict[str, Any]]]:
-    """What became of Langfuse's events; only scores can be taken."""
-    events = [event if isinstance(event, dict) else {} for event in desk.several(fields, "batch")]
-    bodies = [event.get("body") if event.get("type") == "score-create" else None for event in events]
-    results = await desk.take_all(request, caller, bodies, LangfuseScore)
-    told: dict[str, list[dict[str, Any]]] = {"successes": [], "errors": []}
-    for event, result in zip(events, results, strict=True):
-        named = str(event.get("id", ""))
-        if "error" in result:
-            told["errors"].append({"id": named, "status": 400, "message": result["error"]["message"]})
-        else:
-            told["successes"].append({"id": named, "status": _CREATED})
-    return told
 
 
 def _idempotency_key(request: Request) -> str | None:

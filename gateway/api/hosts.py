@@ -47,16 +47,16 @@ class LoopbackHosts:
                     "Configure keys, or add the name to LLMPO_ALLOWED_HOSTS.",
                     code="host_not_allowed",
                 )
-            if name == b"origin" and not self._is_known(value.decode("latin-1")):
+            if (
+                name == b"origin"
+                and (origin := value.decode("latin-1")) not in self._origins()
+                and not self._is_ours(origin.partition("://")[2])
+            ):
                 raise ForeignHostError(
                     "This gateway asks for no keys, so it accepts only web pages of this machine. "
                     "Configure keys, or declare the page's origin in `cors_origins`.",
                     code="origin_not_allowed",
                 )
-
-    def _is_known(self, origin: str) -> bool:
-        """Whether a page's origin is declared, or of a host of ours."""
-        return origin in self._origins() or self._is_ours(origin.partition("://")[2])
 
     def _is_ours(self, host: str) -> bool:
         """Whether a host, with a port or without, is one of ours; a text that is no host is not."""

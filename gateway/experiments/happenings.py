@@ -98,5 +98,17 @@ class Generations:
                 known[generation] = await self._store.experiment(name, generation)
         return known.get(generation)
 
+    async def before(self, name: str, generation: int) -> int | None:
+        """The number of the generation before this one, if any; watches over promotions have numbers as well.
+
+        Raises StoreUnavailableError.
+        """
+        for before in range(generation - 1, 0, -1):
+            try:
+                await self._store.watch(name, before)
+            except UnknownExperimentError:
+                return before
+        return None
+
     def _known(self, name: str) -> dict[int, Experiment]:
         return self._read.setdefault((self._history.epoch, name), {})

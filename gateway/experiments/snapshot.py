@@ -26,7 +26,7 @@ from gateway.experiments.response_ids import ANY_DEFINITION, DEFINITION_BYTES, A
 from gateway.upstream.base import ModelTarget
 from policy_store.guard_records import GuardStanding
 from policy_store.plan_records import PlannedPair, PublishedPlan
-from policy_store.report_records import MissingVerdict
+from policy_store.report_records import MissingVerdict, Precedence
 from policy_store.roles import Role
 from policy_store.states import ExperimentState
 from policy_store.view import ExperimentView
@@ -203,6 +203,15 @@ class LiveExperiment:
         """
         last = self.counts_at(assigned_at, expires_at)
         return (expires_at if last is None else last) + self.window_seconds
+
+    def needs_both(self, standing: Precedence) -> bool:
+        """Whether reports of this standing have to come alike for both policies of a pair.
+
+        They need not if an answer without one has an outcome as well.
+        """
+        if standing is Precedence.FOUND and self.found is not None:
+            return not self.found.leaves_none_out
+        return standing is not Precedence.MISSING
 
     @property
     def incumbent_policy(self) -> CompiledPolicy:

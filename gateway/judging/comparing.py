@@ -19,14 +19,13 @@ from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import JudgeCalled, JudgeRole, NotJudged, PairJudged
 from gateway.judging.prompt import judge_messages
 from gateway.judging.spending import Bill, expected_usd, nano
-from gateway.judging.texts import conversation_text, text_to_judge
+from gateway.judging.texts import conversation_text, text_in
 from gateway.judging.unkept import unkept
 from gateway.judging.unseen import Dropped, UnseenPair
 from gateway.judging.verdicts import Judged, ResultWord, both_of, judged
 from gateway.upstream.base import Upstream, UpstreamRequest
 from gateway.upstream.json_text import parsed
 from gateway.upstream.prices import TokenPrices
-from gateway.upstream.surfaces import Surface
 from policy_store.errors import StoreError
 
 _TIMEOUT: Final = "timeout"
@@ -135,7 +134,7 @@ class UnseenComparisons:
             asked = {"messages": judge_messages(question, request, *shown), **unseen.judge.params}
             call = UpstreamRequest(unseen.models[unseen.judge.model], asked, limit_seconds=_seconds(unseen))
             said = await self._called(unseen, call, bill)
-            return _text_in(said, call.surface) or ""
+            return text_in(said, call.surface) or ""
 
         verdict = await judged(first, second, ask)
         return verdict, unseen.served_by(first_build, second_build)
@@ -157,7 +156,7 @@ class UnseenComparisons:
             *(unseen.models[compiled.model], payload, surface, unseen.headers, _seconds(unseen), part)
         )
         answer = await self._called(unseen, call, bill, compiled.name)
-        text = _text_in(answer, surface)
+        text = text_in(answer, surface)
         if text is None:
             raise NoVerdictError(Dropped.ANSWER_NOT_TEXT)
         return text, self._build_of(answer)
@@ -169,10 +168,12 @@ class UnseenComparisons:
         try:
             body, _ = await self._upstream.complete(call)
         except UpstreamError as error:
+            why = Dropped.JUDGE_FAILED
             if error.reason == _TIMEOUT:
+                why = Dropped.JUDGE_TIMEOUT
                 bill.add(call.target.name, call.payload)
             self._hooks.tell(JudgeCalled(name, role, error.reason, policy))
-            raise NoVerdictError(_why(role, error.reason)) from error
+            raise NoVerdictError(Dropped.ANSWER_FAILED if policy else why) from error
         except asyncio.CancelledError:
             bill.add(call.target.name, call.payload)
             raise
@@ -195,19 +196,5 @@ def _question(unseen: UnseenPair, body: dict[str, Any]) -> str:
         raise NoVerdictError(Dropped.RUBRIC_FAILED) from error
 
 
-def _text_in(body: bytes, surface: Surface) -> str | None:
-    """The text of an answer; None if it is no text."""
-    try:
-        return text_to_judge(parsed(body), surface)
-    except ValueError:
-        return None
-
-
 def _seconds(unseen: UnseenPair) -> float:
     return unseen.judge.spec.timeout.total_seconds()
-
-
-def _why(role: JudgeRole, reason: str) -> Dropped:
-    if role == "policy":
-        return Dropped.ANSWER_FAILED
-    return Dropped.JUDGE_TIMEOUT if reason == _TIMEOUT else Dropped.JUDGE_FAILED

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from gateway.experiments.formats import FORMATS
+from gateway.upstream.json_text import parsed
 from gateway.upstream.surfaces import CHAT, MESSAGES, RESPONSES, Surface
 
 _THOUGHT: Final = re.compile(r"\A\s*<think>.*?</think>\s*", re.DOTALL)
@@ -44,6 +45,14 @@ def text_to_judge(answer: Any, surface: Surface) -> str | None:
     """The text of a whole answer without the model's thinking; None if it is more than a text, or empty."""
     text = _ANSWERS[surface.name](answer) if isinstance(answer, dict) else None
     return None if text is None else without_thought(text)
+
+
+def text_in(body: bytes, surface: Surface) -> str | None:
+    """The text of a whole answer as it was sent; None if it is none to judge."""
+    try:
+        return text_to_judge(parsed(body), surface)
+    except ValueError:
+        return None
 
 
 def without_thought(text: str) -> str | None:

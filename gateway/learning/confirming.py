@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -28,7 +28,9 @@ from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import MovedByHand
 from gateway.running.background import stop
 from gateway.running.logs import get_logger
+from policy_store.counts import Counts
 from policy_store.errors import DecisionConflictError, StaleFenceError, StoreError
+from policy_store.events import LoggedEvent
 from policy_store.moves import MOVES, Move
 from policy_store.store import PolicyStore
 from policy_store.view import ExperimentView
@@ -74,6 +76,17 @@ class HookQuestion:
     def due_at(self) -> float:
         """When it is too late for an answer; Unix seconds."""
         return float((self.view.certificate or {})["decided_at"]) + self.spec.deadline.total_seconds()
+
+    def timed(self, events: Iterable[LoggedEvent], counts: Counts) -> HookQuestion:
+        """The question with the time that is left for its answer, after what the store told just now."""
+        made = [
+            event.at
+            for event in events
+            if event.kind == MOVES[Move.CERTIFY].event and generation_of(event) == self.view.generation
+        ]
+        certified_at = made[0] if made else float((self.view.certificate or {})["decided_at"])
+        left = certified_at + self.spec.deadline.total_seconds() - counts.now
+        return replace(self, left_seconds=left)
 
     @property
     def body(self) -> dict[str, Any]:
@@ -198,21 +211,10 @@ class Confirmer:
         with suppress(StoreError):
             if await self._store.acquire_lease(name, self._holder, self._lease_seconds) is not None:
                 question = _question(await self._store.view(name), definition)
-                return None if question is None else await self._timed(question)
+                if question is not None:
+                    events = await self._store.events(name)
+                    return question.timed(events, await self._store.counts(name, question.view.generation))
         return None
-
-    async def _timed(self, question: HookQuestion) -> HookQuestion:
-        """The question with the time that is left for its answer."""
-        name, generation = question.view.experiment.name, question.view.generation
-        made = [
-            event.at
-            for event in await self._store.events(name)
-            if event.kind == MOVES[Move.CERTIFY].event and generation_of(event) == generation
-        ]
-        now = (await self._store.counts(name, generation)).now
-        certified_at = made[0] if made else float((question.view.certificate or {})["decided_at"])
-        left = certified_at + question.spec.deadline.total_seconds() - now
-        return replace(question, left_seconds=left)
 
     async def _act(self, question: HookQuestion, answer: HookAnswer | None) -> None:
         name = question.view.experiment.name

@@ -158,7 +158,9 @@ class FeedbackService:
                     recorded = await self._recorder.record(feedback, assigned, experiment)
             else:
                 _check_said(feedback, assigned, experiment)  # even if the answer takes no part
-                recorded = _uncounted(feedback, assigned)
+                recorded = NotCounted.NOTHING_SAID  # which does not tell whether the answer takes part
+                if isinstance(assigned, Unassigned) and feedback.is_to_count:
+                    recorded = _APART[assigned.why]
         self._tell(feedback, recorded, experiment)
         return Acknowledgement.of(recorded, experiment.name)
 
@@ -288,10 +290,3 @@ def _check_said(feedback: Feedback, assigned: Assignment | Unassigned, experimen
         feedback.rating(experiment.signals, experiment.scales)
     elif isinstance(assigned, Assignment):
         feedback.preference()
-
-
-def _uncounted(feedback: Feedback, assigned: Assignment | Unassigned) -> NotCounted:
-    """Why a report in order is not counted; one that says nothing does not tell if its answer takes part."""
-    if isinstance(assigned, Unassigned) and feedback.is_to_count:
-        return _APART[assigned.why]
-    return NotCounted.NOTHING_SAID

@@ -106,7 +106,12 @@ class FoundSignals:
         assignment, experiment = opened
         listed = frozenset() if experiment.found is None else experiment.found.signals
         try:
-            await self._notice(response_id, assignment, signal)
+            await self._store.notice(
+                assignment.experiment,
+                assignment.generation,
+                answer_digest(response_id),
+                UNKNOWN if signal is None else signal.value,
+            )
             if signal is None or signal not in listed:
                 await self._recorder.withdraw(assignment, experiment)
                 return
@@ -115,12 +120,6 @@ class FoundSignals:
             return
         found = _Found(response_id, signal=signal.value, value=True)
         await self._outcomes.count(found, signal.value, assignment, experiment)
-
-    async def _notice(self, response_id: str, assignment: Assignment, signal: FoundSignal | None) -> None:
-        found = UNKNOWN if signal is None else signal.value
-        await self._store.notice(
-            assignment.experiment, assignment.generation, answer_digest(response_id), found
-        )
 
     def _opened(self, response_id: str) -> tuple[Assignment, LiveExperiment] | None:
         """What an answer was assigned, and its experiment; None if it can count no more."""

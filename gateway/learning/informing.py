@@ -9,7 +9,6 @@ from gateway.experiments.definitions import Definition
 from gateway.experiments.happenings import Generations
 from gateway.experiments.priors import InformingSource, earlier_source, informing_roles, run_of
 from policy_store.counts import Counts
-from policy_store.errors import UnknownExperimentError
 from policy_store.roles import Role
 from policy_store.store import PolicyStore
 from policy_store.view import ExperimentView
@@ -68,22 +67,13 @@ class Informing:
     async def _earlier(self, view: ExperimentView, inherited_from: int | None) -> InformingSource | None:
         """What the generation before counted that is no evidence in this one."""
         name = view.experiment.name
-        before = inherited_from or await self._before(name, view.generation)
+        before = inherited_from or await self._generations.before(name, view.generation)
         defined = None if before is None else await self._generations.one(name, before)
         if before is None or defined is None:
             return None
         counts = await self._store.counts(name, before)
         is_inherited = inherited_from is not None
         return earlier_source(defined, counts.wins, view.experiment, is_inherited=is_inherited)
-
-    async def _before(self, name: str, generation: int) -> int | None:
-        """The generation before this one; watches over promotions have numbers of the same row."""
-        for before in range(generation - 1, 0, -1):
-            try:
-                await self._store.watch(name, before)
-            except UnknownExperimentError:
-                return before
-        return None
 
 
 def informed_roles(definition: Definition) -> Iterator[Role]:

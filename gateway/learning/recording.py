@@ -336,7 +336,7 @@ class ReportRecorder:
             definition,
             standing,
             idempotency,
-            assignment.drawn if _is_told(standing, experiment) else "",
+            assignment.drawn if experiment.needs_both(standing) else "",
             None,  # evidence, unless its role is another one
             assignment.assigned_at,
             assignment.position,
@@ -359,16 +359,6 @@ def _contradicted(
         status=422,
         param="id",
     ) from error
-
-
-def _is_told(standing: Precedence, experiment: LiveExperiment) -> bool:
-    """Whether reports of this kind have to come alike for both policies of a pair.
-
-    They need not if an answer without one has an outcome as well.
-    """
-    if standing is Precedence.FOUND and experiment.found is not None:
-        return not experiment.found.leaves_none_out
-    return standing is not Precedence.MISSING
 
 
 def _in_its_role(report: Report, signal: str, assignment: Assignment, experiment: LiveExperiment) -> Report:

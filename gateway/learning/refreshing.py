@@ -122,10 +122,14 @@ class Refresher:
         known = {name: self._history.revision(name) for name in definitions if self._history.knows(name)}
         found = dict.fromkeys(known, _GONE) | dict(await self._store.revisions(list(known))) if known else {}
         for name, definition in definitions.items():
+            revision = found.get(name)
+            if revision == _GONE:
+                self._history.hold(Loss.KEYS_GONE, epoch=epoch, experiment=name)
+                continue
+            if revision is not None and revision < known[name]:
+                self._history.hold(Loss.OLDER, epoch=epoch, experiment=name)
             try:
-                if name in known:
-                    self._check(name, epoch, known[name], found[name])
-                await self._update(definition, epoch, found.get(name))
+                await self._update(definition, epoch, revision)
             except UnknownExperimentError:
                 self._history.hold(Loss.KEYS_GONE, epoch=epoch, experiment=name)
 
@@ -150,17 +154,6 @@ class Refresher:
         self._live[name] = live_experiment(definition, view)
         self._is_behind = True
         self._report(known, view)
-
-    def _check(self, name: str, epoch: int, known: int, found: int) -> None:
-        """Compare a revision with the one known before it was asked for; a smaller one is a loss.
-
-        Raises:
-            UnknownExperimentError: If the store no longer holds the experiment.
-        """
-        if found == _GONE:
-            raise UnknownExperimentError(f"The store no longer holds {name!r}.")
-        if found < known:
-            self._history.hold(Loss.OLDER, epoch=epoch, experiment=name)
 
     def _report(self, before: ExperimentView | None, now: ExperimentView) -> None:
         name = now.experiment.name

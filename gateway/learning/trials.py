@@ -19,11 +19,11 @@ from typing import Final
 from gateway.experiments.catalogue import CatalogueHolder
 from gateway.instrumentation.hooks import Listener
 from gateway.instrumentation.records import AttemptEnded, JudgeCalled, PolicyFailed
+from gateway.upstream.failures import NOT_ASKED
 from policy_store.errors import StoreError
 from policy_store.store import PolicyStore
 
 MOST_FAILURES: Final = 10_000
-_NOT_ASKED: Final = frozenset({"ejected", "retry_budget"})
 _ANSWERED: Final = frozenset({"answered", "abandoned"})  # a caller that leaves is no failure
 
 
@@ -71,7 +71,7 @@ class TrialCounter(Listener):
 
     def _policy_failed(self, event: PolicyFailed) -> None:
         """Count a failure of a policy that was asked, some time later."""
-        if event.reason not in _NOT_ASKED and len(self._failed) < MOST_FAILURES:
+        if event.reason not in NOT_ASKED and len(self._failed) < MOST_FAILURES:
             self._failed.append((self._timer(), (event.experiment, event.policy)))
 
     def _judge_called(self, event: JudgeCalled) -> None:

@@ -148,8 +148,10 @@ class Answering:
         parts = state_of(panel.exchange.question.payload)
         if parts:
             part, panel = await self._continued(panel, part, parts)
-        if panel.experiment.ejected:
-            part = await self._without_ejected(panel, part)
+        ejected = panel.experiment.ejected  # by a guardrail
+        if ejected and not ejected.isdisjoint(policies_of(part)):
+            await self._conversations.lost(part)
+            part = Incumbent("guardrail")
         if panel.experiment.guardrails:
             panel.exchange.gauge = self._gauge(panel.experiment, measured_policies(panel.experiment, part))
         match part:
@@ -168,13 +170,6 @@ class Answering:
             case Single() as single:
                 self._routed(panel, single.policy)
                 return await self._single(panel, single)
-
-    async def _without_ejected(self, panel: Panel, part: Part) -> Part:
-        """The part; the incumbent's if a guardrail ejected the policy that would play it."""
-        if panel.experiment.ejected.isdisjoint(policies_of(part)):
-            return part
-        await self._conversations.lost(part)
-        return Incumbent("guardrail")
 
     async def _single(self, panel: Panel, single: Single) -> Answer:
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from gateway.errors import UpstreamError
 from gateway.experiments.catalogue import Catalogue
@@ -35,12 +35,9 @@ from gateway.upstream.base import (
     UpstreamAnswer,
     UpstreamRequest,
 )
-from gateway.upstream.failures import ejected, over_budget, timed_out
+from gateway.upstream.failures import NOT_ASKED, ejected, over_budget, timed_out
 from gateway.upstream.retry_budget import RetryBudget
 from gateway.upstream.usage import BLOCKS_AT_THE_END, Tokens, tokens_used
-
-# Reasons of errors that say nothing about the respondent, because it was never asked.
-NOT_ASKED: Final = frozenset({"ejected", "retry_budget"})
 
 _log = get_logger(__name__)
 

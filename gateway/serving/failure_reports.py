@@ -9,8 +9,8 @@ from gateway.errors import UpstreamError
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import FellBack, PolicyFailed
 from gateway.running.logs import get_logger
-from gateway.serving.attempts import NOT_ASKED
 from gateway.serving.panel import EJECTED, Panel, PolicyFailure, failure_reason, is_callers_fault
+from gateway.upstream.failures import NOT_ASKED
 
 _log = get_logger(__name__)
 

@@ -178,7 +178,9 @@ class Regenerating:
             elif question.continued is not None and turns.asked is not None:
                 await self._compare(experiment, before, partial(which_was_named, question.continued.ask))
             if turns.asked is None and facts.draws_pairs:
-                return self._going_on(before) or drawn
+                # the policy whose answer called the conversation's tools, or whose answer is continued
+                earlier = self._opened(before.comparison)
+                return Follow(_answering(earlier, before.asks), Apart.NOT_DRAWN) if earlier else drawn
         return drawn if known is None else self._turned(experiment, question, asked, known) or drawn
 
     async def noted(self, turn: AskedTurn, reply: bytes | AnswerStream) -> bytes | AnswerStream:
@@ -237,11 +239,6 @@ class Regenerating:
         kept = which(first, second, experiment.regenerate)
         if kept is not None:
             await self._report(before.comparison, kept, before.builds)
-
-    def _going_on(self, before: KnownTurn) -> Follow | None:
-        """The policy whose answer called the tools in a conversation, or whose answer is continued."""
-        assignment = self._opened(before.comparison)
-        return assignment and Follow(_answering(assignment, before.asks), Apart.NOT_DRAWN)
 
     def _turned(
         self, experiment: LiveExperiment, question: Question, asked: Sequence[TurnName], known: KnownTurn

@@ -10,13 +10,13 @@ from gateway.experiments.judge import CompiledJudge
 from gateway.experiments.response_ids import Assignment
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import NotJudged
-from gateway.judging.texts import conversation_text, text_to_judge, without_thought
+from gateway.judging.texts import conversation_text, text_in, text_to_judge, without_thought
 from gateway.judging.unkept import unseen_request
 from gateway.judging.unseen import Dropped, UnseenPair
 from gateway.serving.panel import Panel
 from gateway.serving.streamed_text import StreamedText, ended_response
 from gateway.upstream.base import TRACE_HEADERS, AnswerStream, RawHeaders
-from gateway.upstream.json_text import parsed, written
+from gateway.upstream.json_text import written
 from gateway.upstream.surfaces import RESPONSES, Surface
 
 
@@ -48,7 +48,7 @@ class Shadowing:
         if policy not in (assignment.first, assignment.second):
             return reply, lambda: offer({})
         if isinstance(reply, bytes):
-            return reply, lambda: offer({policy: _text_of(reply, surface)})
+            return reply, lambda: offer({policy: text_in(reply, surface)})
         followed = FollowedStream(reply, surface)
         return followed, lambda: offer({policy: followed.text})
 
@@ -105,10 +105,3 @@ class FollowedStream:
     async def aclose(self) -> None:
         """Close the stream."""
         await self._stream.aclose()
-
-
-def _text_of(reply: bytes, surface: Surface) -> str | None:
-    try:
-        return text_to_judge(parsed(reply), surface)
-    except ValueError:
-        return None

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from hashlib import blake2b
+from itertools import takewhile
 from typing import Any, Final, NamedTuple
 from unicodedata import normalize
 
@@ -67,7 +68,7 @@ class Turns(NamedTuple):
 def turns_of(payload: Mapping[str, Any], surface: Surface) -> Turns:
     """The turns of a checked request."""
     items = list(_READERS[surface.name](payload))
-    is_asked = bool(items) and items[-1].role is Author.USER
+    question = [*takewhile(lambda item: item.role is Author.USER, reversed(items))][::-1]
     start, end = _last_answer(items)
     digest = blake2b(digest_size=32)
     answered = None
@@ -79,10 +80,10 @@ def turns_of(payload: Mapping[str, Any], surface: Surface) -> Turns:
         digest.update(item.more)
     answer = items[start:end]
     return Turns(
-        digest.digest() if is_asked else None,
+        digest.digest() if question else None,
         answered,
-        _only_text(answer) if is_asked and answer else None,
-        _last_question(items),
+        _only_text(answer) if question and answer else None,
+        _only_text(question, Author.USER),
     )
 
 
@@ -101,13 +102,6 @@ def _last_answer(items: list[Item]) -> tuple[int, int]:
         start -= 1
     is_one = start < end and start > 0 and items[start - 1].role is Author.USER
     return (start, end) if is_one else (-1, -1)
-
-
-def _last_question(items: list[Item]) -> str | None:
-    start = len(items)
-    while start and items[start - 1].role is Author.USER:
-        start -= 1
-    return _only_text(items[start:], Author.USER)
 
 
 def _only_text(items: list[Item], author: Author = Author.ASSISTANT) -> str | None:

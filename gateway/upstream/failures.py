@@ -18,6 +18,9 @@ from gateway.upstream.operators_matters import is_about_a_prompt, is_about_the_a
 from gateway.upstream.private_text import Blanker, all_texts
 from gateway.upstream.references import references
 
+NOT_ASKED: Final = frozenset({"ejected", "retry_budget"})
+"""Reasons of errors that say nothing about the respondent, because it was never asked."""
+
 _CALLERS_FAULTS: Final = frozenset({400, 413, 415, 422})
 _NOT_FOUND: Final = 404
 _TOO_MANY: Final = 429

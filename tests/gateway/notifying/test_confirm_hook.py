@@ -204,15 +204,15 @@ async def test_a_clock_that_jumps_ends_no_deadline(
 ) -> None:
     """The deadline is measured by the store: an hour in which nothing passed decides nothing."""
     ahead, left = 0.0, []
-    timed = confirming.Confirmer._timed
+    timed = confirming.HookQuestion.timed
 
-    async def noted(asker: confirming.Confirmer, question: Any) -> Any:
-        found = await timed(asker, question)
+    def noted(question: confirming.HookQuestion, *told: Any) -> confirming.HookQuestion:
+        found = timed(question, *told)
         left.append(found.left_seconds)
         return found
 
     monkeypatch.setattr(confirming, "_WAITS_SECONDS", (0.02,))
-    monkeypatch.setattr(confirming.Confirmer, "_timed", noted)
+    monkeypatch.setattr(confirming.HookQuestion, "timed", noted)
     async with (
         receiving(answers(500)) as hook,
         running(hook, lambda: time.time() + ahead, deadline="10m", no_answer="promote") as gateway,
