@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.identification import clear_worlds, misfits  # noqa: E402 - after the path is set
 from benchmarks.reporting import save, table  # noqa: E402 - after the path is set
-from gateway.llm_po import samplers, stopping  # noqa: E402 - after the path is set
+from gateway.llm_po import forecast, samplers  # noqa: E402 - after the path is set
 from gateway.llm_po.lab import simulate  # noqa: E402 - after the path is set
 from gateway.llm_po.lab.simulate import Trial  # noqa: E402 - after the path is set
 from gateway.llm_po.lab.world_files import load_world  # noqa: E402 - after the path is set
@@ -50,7 +50,7 @@ def multiple(world: World, variant: str, seeds: int) -> tuple[float, float]:
         if variant in ("true forecasts", "both"):
             changes.enter_context(patch.object(simulate._Batch, "_count", _counted_with_the_truth))
         if variant in ("no survivor check", "both"):
-            changes.enter_context(patch.object(stopping, "CLEARED", 0.0))
+            changes.enter_context(patch.object(forecast, "CLEARED", 0.0))
             changes.enter_context(patch.object(samplers, "CLEARED", 0.0))
         summary = simulate.simulate(trial, seeds, seed=1)
     yardstick = trial.hardness * math.log(1 / trial.delta)

@@ -160,9 +160,15 @@ class ExpectedTraffic:
     def sources(self, config: GatewayConfig, name: str) -> list[ExpectedSource]:
         """The sources of an experiment, those that are evidence first."""
         spec, judge = config.experiments[name], self.judge(config, name)
-        found = [*self._users(spec), *_judges(judge)]
+        found = [*self._users(spec)]
+        if judge is not None:
+            a_day, usd = judge.compared_per_day, judge.usd_each
+            found.append(ExpectedSource(Role.JUDGE.value, judge.is_evidence, a_day, usd_per_day=a_day * usd))
         if spec.prior is not None and spec.prior.run is not None:
-            found.append(ExpectedSource(RUN, False, beforehand=_counted(config, spec)))
+            policies = sorted(compile_policies(config, spec), key=lambda policy: policy.name)
+            text = prior_of(spec.prior.run, [policy.fingerprint for policy in policies])
+            decisive = sum(map(sum, json.loads(text)[RUN])) if text else 0
+            found.append(ExpectedSource(RUN, False, beforehand=decisive))
         return sorted(found, key=lambda source: not source.is_evidence)
 
     def _users(self, spec: ExperimentSpec) -> Iterator[ExpectedSource]:
@@ -180,21 +186,6 @@ class ExpectedTraffic:
             yield ExpectedSource(role.value, False, compared * rates[role])
 
 
-def _judges(judge: JudgeEstimate | None) -> Iterator[ExpectedSource]:
-    if judge is not None:
-        a_day = judge.compared_per_day
-        yield ExpectedSource(Role.JUDGE.value, judge.is_evidence, a_day, usd_per_day=a_day * judge.usd_each)
-
-
 def has_implicit(spec: ExperimentSpec) -> bool:
     """Whether users' actions are compared in an experiment, besides what they say."""
     return Role.IMPLICIT in WAYS[spec.traffic.collect].roles(spec.feedback)
-
-
-def _counted(config: GatewayConfig, spec: ExperimentSpec) -> int:
-    """How many decisive comparisons an offline run has between policies of the experiment; 0 without one."""
-    policies = sorted(compile_policies(config, spec), key=lambda policy: policy.name)
-    text = prior_of(
-        None if spec.prior is None else spec.prior.run, [policy.fingerprint for policy in policies]
-    )
-    return sum(map(sum, json.loads(text)[RUN])) if text else 0

@@ -147,8 +147,16 @@ class Supervisor:
             status = slot.worker.process.poll()
             if status is not None:
                 self._ended(slot, status)
-        elif self.clock() >= slot.restart_at:
-            self._restart(slot)
+            return
+        if self.clock() < slot.restart_at:
+            return
+        try:
+            slot.worker = self.start_worker()
+        except OSError as error:  # no memory, or no more files or processes: the others go on meanwhile
+            slot.restart_at = self.clock() + SLOWEST_RESTART_SECONDS
+            _log.error("worker_not_started", error=error.strerror, restart_in_seconds=SLOWEST_RESTART_SECONDS)
+        else:
+            slot.started_at, slot.restart_at = self.clock(), None
 
     def _ended(self, slot: _Slot, status: int) -> None:
         """Note how a worker ended, and when the next one starts in its place."""
@@ -175,15 +183,6 @@ class Supervisor:
                 slot.told = slot.fault
                 wait = round(max(0.0, slot.restart_at - self.clock()), 1)
                 _log.error("worker_cannot_start", faults=slot.fault.faults, restart_in_seconds=wait)
-
-    def _restart(self, slot: _Slot) -> None:
-        try:
-            slot.worker = self.start_worker()
-        except OSError as error:  # no memory, or no more files or processes: the others go on meanwhile
-            slot.restart_at = self.clock() + SLOWEST_RESTART_SECONDS
-            _log.error("worker_not_started", error=error.strerror, restart_in_seconds=SLOWEST_RESTART_SECONDS)
-        else:
-            slot.started_at, slot.restart_at = self.clock(), None
 
     def _end_all(self) -> None:
         workers = [slot.worker for slot in self._slots]

@@ -38,13 +38,12 @@ class Agreement:
         """Why nothing is decided, in a sentence; None while the replicas agree."""
         if len(self.by_hash) < 2:  # noqa: PLR2004 - two are needed to differ
             return None
-        files = "; ".join(f"{digits} on {_named(names)}" for digits, names in sorted(self.by_hash.items()))
+        files = []
+        for digits, names in sorted(self.by_hash.items()):
+            more = len(names) - _MOST_NAMED
+            shown = ", ".join(sorted(names)[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+            files.append(f"{digits} on {shown}")
         return (
-            f"No decision while replicas run different configurations: {files}. Give all the same file, and "
-            "reload."
+            f"No decision while replicas run different configurations: {'; '.join(files)}. Give all the same "
+            "file, and reload."
         )
-
-
-def _named(names: Sequence[str]) -> str:
-    more = len(names) - _MOST_NAMED
-    return ", ".join(sorted(names)[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

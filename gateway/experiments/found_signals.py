@@ -89,6 +89,14 @@ class SignalAgreement:
     high: float
     chance: float | None
 
+    @classmethod
+    def of(cls, signal: FoundSignal, weight: float, own: Ratings, total: Ratings) -> SignalAgreement:
+        """The agreement of a signal, from the ratings of answers of which it was found and of all answers."""
+        agreed, of_all = (own.good, total.good) if weight > 0 else (own.bad, total.bad)
+        rated, in_all = own.good + own.bad, total.good + total.bad
+        chance = of_all / in_all if in_all else None
+        return cls(signal, weight, rated, agreed, *share_interval(agreed, rated), chance)
+
     @property
     def is_below_chance(self) -> bool:
         """Whether it agrees with users less than a signal that knows nothing."""
@@ -117,14 +125,7 @@ def signal_agreements(
     known = [ratings for found, ratings in counted.items() if found != UNKNOWN]
     total = Ratings(sum(each.good for each in known), sum(each.bad for each in known))
     return tuple(
-        _agreement(signal, weights[signal], counted.get(signal, Ratings()), total)
+        SignalAgreement.of(signal, weights[signal], counted.get(signal, Ratings()), total)
         for signal in FoundSignal
         if signal in rules.signals
     )
-
-
-def _agreement(signal: FoundSignal, weight: float, own: Ratings, total: Ratings) -> SignalAgreement:
-    agreed, of_all = (own.good, total.good) if weight > 0 else (own.bad, total.bad)
-    rated, in_all = own.good + own.bad, total.good + total.bad
-    chance = of_all / in_all if in_all else None
-    return SignalAgreement(signal, weight, rated, agreed, *share_interval(agreed, rated), chance)

@@ -90,12 +90,10 @@ def _value(field: bytes, name: bytes) -> bytes:
 @lru_cache(maxsize=1024)  # the same builds serve many answers
 def build_words(served: bytes) -> tuple[str, ...]:
     """The digests in a sequence of builds as the log has them, without the half that is not known."""
-    builds = (served[start : start + BUILD_BYTES] for start in range(0, len(served), BUILD_BYTES))
-    return tuple(_word(build) for build in builds)
-
-
-def _word(build: bytes) -> str:
-    if build == UNKNOWN_BUILD:
-        return ""
-    model, fingerprint = build[:_MODEL_BYTES], build[_MODEL_BYTES:]
-    return model.hex() + (fingerprint.hex() if any(fingerprint) else "")
+    words = []
+    for start in range(0, len(served), BUILD_BYTES):
+        build = served[start : start + BUILD_BYTES]
+        model, fingerprint = build[:_MODEL_BYTES], build[_MODEL_BYTES:]
+        word = model.hex() + (fingerprint.hex() if any(fingerprint) else "")
+        words.append("" if build == UNKNOWN_BUILD else word)
+    return tuple(words)

@@ -25,13 +25,9 @@ def gained_nats(used: float, sources: int) -> float:
         used: The probability that the source is used, now.
         sources: How many sources inform.
     """
-    return _log_odds(used) - _log_odds(_used_beforehand(sources))
-
-
-def _used_beforehand(sources: int) -> float:
-    """Probability beforehand that a source is used: alone, or with all if there are several."""
-    uses = sources + (sources > 1)
-    return (1 - UNUSED) / uses * (2 if sources > 1 else 1)
+    uses = sources + (sources > 1)  # each alone and, if there are several, all together
+    beforehand = (1 - UNUSED) / uses * (2 if sources > 1 else 1)
+    return _log_odds(used) - _log_odds(beforehand)
 
 
 def _log_odds(probability: float) -> float:

@@ -28,6 +28,8 @@ from gateway.llm_po.wins import FloatArray, IntArray
 # logits; Newton converges quadratically, so the remaining error is about its square
 _STEP_TOLERANCE: Final = 1e-2
 _MOST_STEPS: Final = 40
+LEAST_WEIGHT: Final = 1e-12
+"""Cells less likely than this are left out of means, which they could not change visibly."""
 _LEAST_SCALE: Final = 1e-4  # logits
 _LONGEST_STEP: Final = 2.0  # logits; keeps Newton inside the region where the likelihood is well approximated
 
@@ -138,6 +140,14 @@ class Fit:
     def mean_scores(self) -> FloatArray:
         """Scores averaged over the grid, shape (R, K)."""
         return np.asarray(np.einsum("rg,rgk->rk", self.weights, self.scores))
+
+    def logit_moments(self) -> tuple[FloatArray, FloatArray]:
+        """Mean and variance of every pair's logit over the grid, each of shape (R, K, K)."""
+        likely = (self.weights > LEAST_WEIGHT).any(axis=0)
+        weights, logits = self.weights[:, likely], self.logits[:, likely]
+        mean = np.einsum("rg,rgij->rij", weights, logits)
+        around = self.logit_variance[:, likely] + (logits - mean[:, None]) ** 2
+        return mean, np.einsum("rg,rgij->rij", weights, around)
 
     def of(self, runs: npt.NDArray[np.bool_] | IntArray) -> Fit:
         """The fit of some of the runs."""

@@ -13,18 +13,19 @@ from typing import Final
 
 import numpy as np
 
-from gateway.llm_po.bradley_terry import Fit, logistic
+from gateway.llm_po.bradley_terry import LEAST_WEIGHT, Fit, logistic
 from gateway.llm_po.draws import information_below
 from gateway.llm_po.scalars import checked_epsilon
-from gateway.llm_po.wins import FloatArray
+from gateway.llm_po.wins import FloatArray, IntArray
+
+CLEARED: Final = 0.8
+"""Posterior probability of being ahead of a rival at which a sole survivor counts as cleared of it."""
 
 _NODES, _RAW_WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
 _NODE_WEIGHTS: Final = _RAW_WEIGHTS / _RAW_WEIGHTS.sum()
 
 _LEAST_VARIANCE: Final = 1e-12
 _LEAST_CHANCE: Final = 1e-15
-_LEAST_WEIGHT: Final = 1e-12
-"""Cells less likely than this are left out of means, which they could not change visibly."""
 
 _LOGISTIC_SCALE: Final = 1.702
 """The normal distribution function of x is about the logistic of so many x."""
@@ -154,6 +155,16 @@ def chance_preferred(fit: Fit, policy: int, epsilon: float = 0.0) -> FloatArray:
     return np.asarray(np.einsum("rg,rgk->rk", fit.weights, 0.5 * (1 + erf)))
 
 
+def doubts(fit: Fit, policy: int, epsilon: float = 0.0) -> IntArray:
+    """Indices of rivals not shown, at odds of 4 to 1, to be behind a policy or ahead by less than epsilon.
+
+    `fit` is of a single run.
+    """
+    chance = chance_preferred(fit, policy, epsilon)[0]
+    chance[policy] = 1.0
+    return np.flatnonzero(chance < CLEARED)
+
+
 def expected_information(fit: Fit, threshold: float) -> FloatArray:
     """Posterior mean of kl(mu, threshold) where mu < threshold, 0 elsewhere; shape (R, K, K).
 
@@ -164,7 +175,7 @@ def expected_information(fit: Fit, threshold: float) -> FloatArray:
         DesignError: If the threshold is not in [1/2, 1).
     """
     checked_epsilon(threshold - 0.5)
-    likely = (fit.weights > _LEAST_WEIGHT).any(axis=0)
+    likely = (fit.weights > LEAST_WEIGHT).any(axis=0)
     logits, deviation = fit.logits[:, likely], np.sqrt(fit.logit_variance[:, likely])
     expected = np.zeros_like(deviation)
     for node, weight in zip(_NODES, _NODE_WEIGHTS, strict=True):

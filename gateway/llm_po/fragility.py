@@ -128,7 +128,9 @@ class Contributions:
         pair = (comparison.first, comparison.second)
         for row, rival, place in ((*pair, at), (*reversed(pair), at + 2)):
             if row != self._champion:
-                amount = self._contribution(rival, full[place], half[place])
+                amount = full[place]  # what the outcome added at most
+                if self._epsilon > 0 and rival != self._champion:
+                    amount = max(amount, half[place]) if self._is_best else 0
                 if amount > 0:
                     self._by_comparison[row][amount] += 1
                     for voter in _voters_of(comparison):
@@ -157,12 +159,6 @@ class Contributions:
                 yield rival, debts[rival] + sum(low) - low[champion] + row[champion]
             else:
                 yield rival, row[champion]
-
-    def _contribution(self, rival: int, full: int, half: int) -> int:
-        """What an outcome added at most to the amount against a policy that was compared with `rival`."""
-        if self._epsilon == 0 or rival == self._champion:
-            return full
-        return max(full, half) if self._is_best else 0
 
     def _increments(self, first: int, second: int | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
         known = self._known.get((first, second))

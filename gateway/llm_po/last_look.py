@@ -13,9 +13,10 @@ import numpy as np
 
 from gateway.llm_po.bradley_terry import Fit
 from gateway.llm_po.evidence import Tally
+from gateway.llm_po.forecast import doubts
 from gateway.llm_po.lines import NANO, elimination_nano_nats, elimination_threshold, last_look_nano_nats
 from gateway.llm_po.no_worse import against_rivals
-from gateway.llm_po.stopping import Design, Kind, Verdict, cheapest, doubts
+from gateway.llm_po.stopping import Design, Kind, Verdict, cheapest
 from gateway.llm_po.wins import BoolArray, IntArray
 
 _INTS: Final = np.iinfo(np.int64)

@@ -29,9 +29,6 @@ _SMALLEST_RATE: Final = 0.001
 _FURTHEST: Final = 3.4
 """Standard deviations. A rival further behind tells nothing at any node, also after a look ahead."""
 
-_LEAST_WEIGHT: Final = 1e-12
-"""Cells of the fit less likely than this are left out, as in expected information."""
-
 _NODES, _RAW_WEIGHTS = np.polynomial.hermite_e.hermegauss(5)
 _QUADRATURE: Final = list(zip(_NODES, _RAW_WEIGHTS / _RAW_WEIGHTS.sum(), strict=True))
 
@@ -49,7 +46,7 @@ def promise(fit: Fit, missing: FloatArray, threshold: float, prices: FloatArray)
             is below it.
         prices: The price of a comparison of each pair, shape (R or 1, K, K).
     """
-    logits, variance = _moments(fit)
+    logits, variance = fit.logit_moments()
     prices = np.broadcast_to(prices, logits.shape)
     itself = np.eye(logits.shape[1], dtype=np.bool_)
     may_beat = (logits < math.log(threshold / (1 - threshold)) + _FURTHEST * np.sqrt(variance)) & ~itself
@@ -95,12 +92,3 @@ class _Pairs:
 def _shrunk(logits: FloatArray, variance: FloatArray) -> FloatArray:
     """The logit of the mean preference under normal logits, by the usual probit scaling."""
     return np.asarray(logits / np.sqrt(1 + np.pi / 8 * variance))
-
-
-def _moments(fit: Fit) -> tuple[FloatArray, FloatArray]:
-    """Posterior mean and variance of every pair's logit, shape (R, K, K)."""
-    likely = (fit.weights > _LEAST_WEIGHT).any(axis=0)
-    weights, logits = fit.weights[:, likely], fit.logits[:, likely]
-    mean = np.einsum("rg,rgij->rij", weights, logits)
-    around = fit.logit_variance[:, likely] + (logits - mean[:, None]) ** 2
-    return mean, np.einsum("rg,rgij->rij", weights, around)

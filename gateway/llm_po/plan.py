@@ -20,7 +20,7 @@ from gateway.llm_po.distribution import DRAWS, from_shares, pair_distribution
 from gateway.llm_po.errors import DesignError
 from gateway.llm_po.evidence import Tally
 from gateway.llm_po.exposure import Caps, Mix, capped_mix
-from gateway.llm_po.forecast import expected_information, forecasts
+from gateway.llm_po.forecast import doubts, expected_information, forecasts
 from gateway.llm_po.last_look import with_last_look
 from gateway.llm_po.lines import NANO, elimination_threshold
 from gateway.llm_po.no_worse import against_rivals
@@ -28,7 +28,7 @@ from gateway.llm_po.priors import informed, used
 from gateway.llm_po.rules import reached
 from gateway.llm_po.samplers import LlmPo, Situation
 from gateway.llm_po.stakes import published_forecasts
-from gateway.llm_po.stopping import Design, Verdict, conclusion, doubts, progress, qualified
+from gateway.llm_po.stopping import Design, Verdict, conclusion, progress, qualified
 from gateway.llm_po.structured import likelihood_ratio, linear
 from gateway.llm_po.structured.features import Features
 from gateway.llm_po.structured.forecast import scales_for

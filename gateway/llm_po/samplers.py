@@ -21,11 +21,11 @@ from gateway.llm_po.checks import counted
 from gateway.llm_po.draws import PairDraws, draw_pairs, information_below
 from gateway.llm_po.errors import TallyError
 from gateway.llm_po.evidence import Tally
-from gateway.llm_po.forecast import chance_preferred
+from gateway.llm_po.forecast import CLEARED, chance_preferred
 from gateway.llm_po.lines import NANO, elimination_threshold
 from gateway.llm_po.no_worse import against_best, against_rivals
 from gateway.llm_po.opponents import promise
-from gateway.llm_po.stopping import CLEARED, Design, beaten_nats
+from gateway.llm_po.stopping import Design, beaten_nats
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray
 
 SMALLEST_PACE: Final = 0.001
@@ -240,37 +240,24 @@ def _certified_and_rivals(
 
 
 def _or_beaten(pairs: IntArray, situation: Situation, drawn: PairDraws, rng: np.random.Generator) -> IntArray:
-    """The pairs; in draws in which every policy is beaten by more than epsilon, those that show it."""
-    threshold = 0.5 + situation.design.epsilon
-    is_cyclic = drawn.worst.max(axis=2) <= -math.log(threshold / (1 - threshold))
-    if is_cyclic.any():
-        pairs[is_cyclic] = _beaten_pairs(situation, drawn, np.nonzero(is_cyclic), rng)
-    return pairs
+    """The pairs; in draws in which every policy is beaten by more than epsilon, those that show it.
 
-
-def _beaten_pairs(
-    situation: Situation, drawn: PairDraws, places: tuple[IntArray, ...], rng: np.random.Generator
-) -> IntArray:
-    """Policies not yet shown to be beaten, each with the rival that beats it most in one of some draws.
-
-    Args:
-        situation: The runs.
-        drawn: Their draws.
-        places: The runs of N draws and their numbers.
-        rng: Source of randomness.
-
-    Returns:
-        Shape (N, 2).
+    Those are of policies not yet shown to be beaten, each with the rival that beats it most in the draw.
     """
     design = situation.design
+    threshold = 0.5 + design.epsilon
+    is_cyclic = drawn.worst.max(axis=2) <= -math.log(threshold / (1 - threshold))
+    if not is_cyclic.any():
+        return pairs
     shown, bound = beaten_nats(situation.wins, design), 0.5 - design.epsilon
     if design.assumes_winner:
         shown, bound = against_best(situation.evidence, situation.at_half, situation.debts) / NANO, 0.5
-    runs, draws = places
+    runs, draws = np.nonzero(is_cyclic)
     needed = np.maximum(design.no_winner_nats - shown[runs], 0.0) + _TINY
     pace = np.maximum(information_below(drawn.worst[runs, draws], bound), SMALLEST_NO_WORSE_PACE)
     beaten = _categorical(needed / pace, rng)
-    return np.stack([beaten, drawn.of_rivals(runs, draws, beaten).argmax(axis=1)], axis=1)
+    pairs[is_cyclic] = np.stack([beaten, drawn.of_rivals(runs, draws, beaten).argmax(axis=1)], axis=1)
+    return pairs
 
 
 def _categorical(weights: FloatArray, rng: np.random.Generator) -> IntArray:

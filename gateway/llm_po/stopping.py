@@ -17,7 +17,7 @@ from gateway.llm_po.bradley_terry import Fit
 from gateway.llm_po.checks import LARGEST_COST, SMALLEST_COST, checked_type, counted, same_policies
 from gateway.llm_po.errors import DesignError
 from gateway.llm_po.evidence import Tally
-from gateway.llm_po.forecast import chance_preferred
+from gateway.llm_po.forecast import doubts
 from gateway.llm_po.lines import NANO, UNSTATED_PROMISE, Promise, checked_promise, elimination_threshold
 from gateway.llm_po.no_worse import against_best, against_rivals, line_nano_nats, line_nats
 from gateway.llm_po.scalars import checked_delta, checked_epsilon, is_real, shown, whole_number
@@ -31,9 +31,6 @@ StoppingRule = Literal["e-process", "glr", "lr-mixture"]
 
 _ALTERNATIVES: Final = np.linspace(0.05, 0.95, 10)
 """Alternatives for the preference against a rival that beats a policy, as shares of 1/2 - epsilon."""
-
-CLEARED: Final = 0.8
-"""Posterior probability of being ahead of a rival at which a sole survivor counts as cleared of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,18 +341,12 @@ def _no_worse(tally: Tally, design: Design) -> Verdict | None:
     if design.assumes_winner:
         least = float(against_best(tally.evidence, tally.at_half, tally.debts).min()) / NANO
         return _no_winner(least, tally, design) or _certified(qualified(tally, design), tally, design)
-    least = _least_beaten(tally.wins, design)
-    return _certified(qualified(tally, design), tally, design) or _no_winner(least, tally, design)
-
-
-def _least_beaten(wins: IntArray, design: Design) -> float:
-    """The least nats with which a policy is beaten; if too few for a verdict, maybe not the very least.
-
-    Nearly always the policy that won most is beaten too little for a verdict, which one row shows.
-    """
+    wins = tally.wins  # nearly always the policy that won most is beaten too little, which one row shows
     ahead = int((wins.sum(axis=1) - wins.sum(axis=0)).argmax())
-    its_own = float(_beaten(wins[ahead], wins[:, ahead], np.arange(len(wins)) == ahead, design))
-    return its_own if its_own < design.no_winner_nats else float(beaten_nats(wins, design).min())
+    least = float(_beaten(wins[ahead], wins[:, ahead], np.arange(len(wins)) == ahead, design))
+    if least >= design.no_winner_nats:
+        least = float(beaten_nats(wins, design).min())
+    return _certified(qualified(tally, design), tally, design) or _no_winner(least, tally, design)
 
 
 def _no_winner(least_nats: float, tally: Tally, design: Design) -> Verdict | None:
@@ -400,13 +391,3 @@ def conclusion(tally: Tally, design: Design, fit: Fit) -> Verdict | None:
     for policy in np.flatnonzero(cleared).tolist():
         cleared[policy] = doubts(fit, policy, design.epsilon).size == 0
     return _certified(cleared, tally, design) or _undecided(tally, design)
-
-
-def doubts(fit: Fit, policy: int, epsilon: float = 0.0) -> IntArray:
-    """Indices of rivals not shown, at odds of 4 to 1, to be behind a policy or ahead by less than epsilon.
-
-    `fit` is of a single run.
-    """
-    chance = chance_preferred(fit, policy, epsilon)[0]
-    chance[policy] = 1.0
-    return np.flatnonzero(chance < CLEARED)

@@ -117,7 +117,10 @@ def record_fields(record: LogRecord) -> dict[str, Any]:
     """One record as the fields of its line."""
     match record:
         case Comparison():
-            return {"type": "comparison", **_logged(record)}
+            # What earlier versions did not log is left out where nothing is known.
+            said = asdict(record).items()
+            known = {name: value for name, value in said if name not in _NOTED or value not in (None, ())}
+            return {"type": "comparison", **known}
         case LoggedPlan():
             return {"type": "plan", **asdict(record)}
         case LoggedEvent():
@@ -127,12 +130,6 @@ def record_fields(record: LogRecord) -> dict[str, Any]:
             if not record.evidence_at_half_nano_nats:  # as in logs from before there was any
                 del fields["evidence_at_half_nano_nats"]
             return fields
-
-
-def _logged(comparison: Comparison) -> dict[str, Any]:
-    """The fields of a comparison. What earlier versions did not log is left out where nothing is known."""
-    written = asdict(comparison)
-    return {name: value for name, value in written.items() if name not in _NOTED or value not in (None, ())}
 
 
 def record_from(fields: dict[str, Any]) -> LogRecord:

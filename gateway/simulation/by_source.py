@@ -70,6 +70,13 @@ class Scenario:
         """The one source that it is about; None if it is about several."""
         return next((source for source in self.sources if source.name == self.name), None)
 
+    def informed_by(self, added: tuple[ExpectedSource, ...], days: float, agreement: float) -> Scenario:
+        """The scenario beside sources that only inform, with what they say within so many days."""
+        judges = tuple(source.as_judge(days, comb(self.prospect.policies, 2), agreement) for source in added)
+        # rules other than the e-process decide without forecasts
+        informed = replace(self.prospect, informed_by=judges if self.prospect.stopping == "e-process" else ())
+        return Scenario(EVERYTHING if added[1:] else added[0].name, (*self.sources, *added), informed)
+
     def job(self, runs: int | None, seed: int) -> Job:
         """The runs to simulate."""
         job = self.prospect.job(EFFECT, runs, seed, caps=self.prospect.caps)
@@ -124,27 +131,11 @@ def scenarios(
         if evidence[1:]
     ]
     name = " and ".join(source.name for source in evidence)
+    whole = Scenario(name, evidence, prospect, known=together)
     informing = tuple(source for source in sources if not source.is_evidence)
     beside = [(source,) for source in informing] + [informing] * bool(informing[1:])
     days = _HALF * (together.days["median"] or together.horizon_days)
-    return [
-        *alone,
-        Scenario(name, evidence, prospect, known=together),
-        *(_informed(prospect, evidence, added, days, agreement) for added in beside),
-    ]
-
-
-def _informed(
-    prospect: Prospect,
-    evidence: tuple[ExpectedSource, ...],
-    added: tuple[ExpectedSource, ...],
-    days: float,
-    agreement: float,
-) -> Scenario:
-    judges = tuple(source.as_judge(days, comb(prospect.policies, 2), agreement) for source in added)
-    # rules other than the e-process decide without forecasts
-    informed = replace(prospect, informed_by=judges if prospect.stopping == "e-process" else ())
-    return Scenario(EVERYTHING if added[1:] else added[0].name, (*evidence, *added), informed)
+    return [*alone, whole, *(whole.informed_by(added, days, agreement) for added in beside)]
 
 
 def estimate_by_source(

@@ -38,7 +38,7 @@ TRUSTING = {
     "draws": {"information_below"},  # arithmetic on logits of the core
     "exposure": "takes `Caps`, which are checked, and pairs of the core",
     "failing": {"failing_nats", "failing_line"},  # of counts; tested beside them
-    "forecast": {"chance_preferred"},  # takes a `Fit` only
+    "forecast": {"chance_preferred", "doubts"},  # take a `Fit` only
     "fragility": {"fragile_count"},  # takes a certificate of the core
     "guardrails": {"Contrast", "checked_pairs", "in_steps", "mean_numbers", "tripping_nats"},  # beside them
     "holdback": {"replay_watch"},  # takes a log read back and a `Holdback`
@@ -52,7 +52,7 @@ TRUSTING = {
     "priors": {"informed", "used"},  # of counts that the store kept, and fits of them
     "scalars": "the checks themselves, met through everything else",
     "stakes": {"published_forecasts"},  # takes forecasts of the core and a `Situation`
-    "stopping": {"may_conclude", "cheapest", "doubts", "check_promise", "check_look"},
+    "stopping": {"may_conclude", "cheapest", "check_promise", "check_look"},
     "structured.features": {"are_names"},  # says yes or no to anything
     "structured.forecast": {"structured_scales", "scales_for"},  # take a `Situation` and `Features`
     "structured.likelihood_ratio": {"mixture_nats", "lr_may_conclude", "leader_progress"},  # fits of counts

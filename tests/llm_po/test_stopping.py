@@ -13,12 +13,12 @@ from gateway.llm_po import glr
 from gateway.llm_po.bradley_terry import fit
 from gateway.llm_po.errors import DesignError
 from gateway.llm_po.evidence import Tally
+from gateway.llm_po.forecast import doubts
 from gateway.llm_po.lines import elimination_threshold, no_worse_nano_nats
 from gateway.llm_po.stopping import (
     Design,
     beaten_nats,
     conclusion,
-    doubts,
     may_conclude,
     progress,
     verdict,

@@ -20,7 +20,7 @@ def test_survivor_check_is_free_where_somebody_is_best_and_saves_cycles(
 ) -> None:
     """Runs in a Bradley-Terry world are as long as without it; in a cycle hardly anyone is promoted."""
     checked, cyclic = simulate(Trial(CLEAR), clear_runs, seed=2), simulate(Trial(CIRCLE), cyclic_runs, seed=2)
-    monkeypatch.setattr("gateway.llm_po.stopping.CLEARED", 0.0)
+    monkeypatch.setattr("gateway.llm_po.forecast.CLEARED", 0.0)
     unchecked = simulate(Trial(CLEAR), clear_runs, seed=2)
     unprotected = simulate(Trial(CIRCLE), cyclic_runs, seed=2)
 

@@ -49,16 +49,13 @@ class SimulatedJudge:
         if self.errs == "anywhere":
             said = np.where(rng.random(preferences.shape) < self.agreement, preferences, 1 - preferences)
         else:
-            said = self._close(preferences, rng)
+            logits = np.log(preferences) - np.log1p(-preferences)
+            leads = np.abs(logits[0][np.triu_indices(logits.shape[1], 1)])
+            sign = 1.0 if self.agreement >= 0.5 else -1.0
+            noise = _noise_for(leads, max(self.agreement, 1 - self.agreement))
+            said = logistic(sign * logits + noise * rng.standard_normal(logits.shape))
         wins = rng.binomial(self.per_pair, said) * upper
         return np.asarray(wins + ((self.per_pair - wins) * upper).swapaxes(1, 2))
-
-    def _close(self, preferences: FloatArray, rng: np.random.Generator) -> FloatArray:
-        logits = np.log(preferences) - np.log1p(-preferences)
-        leads = np.abs(logits[0][np.triu_indices(logits.shape[1], 1)])
-        sign = 1.0 if self.agreement >= 0.5 else -1.0
-        noise = _noise_for(leads, max(self.agreement, 1 - self.agreement))
-        return logistic(sign * logits + noise * rng.standard_normal(logits.shape))
 
 
 def _noise_for(leads: FloatArray, agreement: float) -> float:
