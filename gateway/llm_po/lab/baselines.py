@@ -68,10 +68,15 @@ class DoubleThompson:
     def pairs(self, situation: Situation, draws: int, rng: np.random.Generator) -> IntArray:
         """Independent double draws from Beta posteriors with a uniform prior."""
         wins = situation.wins
-        first = (_beta_draws(wins, draws, rng) > 0.5).sum(axis=3).argmax(axis=2)
+        row, column = np.triu_indices(wins.shape[1], 1)
+        won, lost = wins[:, None, row, column] + 1.0, wins[:, None, column, row] + 1.0
+        drawn = np.zeros((wins.shape[0], draws, *wins.shape[1:]))  # 0 on the diagonal
+        drawn[..., row, column] = rng.beta(won, lost, size=(wins.shape[0], draws, row.size))
+        drawn[..., column, row] = 1 - drawn[..., row, column]
+        first = (drawn > 0.5).sum(axis=3).argmax(axis=2)
         runs = np.arange(wins.shape[0])[:, None]
-        lost = wins.swapaxes(1, 2)[runs, first]
-        against = rng.beta(lost + 1.0, wins[runs, first] + 1.0)
+        beaten = wins.swapaxes(1, 2)[runs, first]
+        against = rng.beta(beaten + 1.0, wins[runs, first] + 1.0)
         np.put_along_axis(against, first[..., None], -1.0, axis=2)
         return np.stack([first, against.argmax(axis=2)], axis=2)
 
@@ -144,17 +149,6 @@ def _target(wins: IntArray) -> FloatArray:
 
 def _counts(situation: Situation, every: IntArray) -> FloatArray:
     return pair_totals(situation.wins)[:, every[:, 0], every[:, 1]].astype(np.float64)
-
-
-def _beta_draws(wins: IntArray, draws: int, rng: np.random.Generator) -> FloatArray:
-    """Draws of each pair's preference, (R, draws, K, K); `p[i, j] + p[j, i] = 1`, 0 on the diagonal."""
-    first, second = np.triu_indices(wins.shape[1], 1)
-    won, lost = wins[:, None, first, second] + 1.0, wins[:, None, second, first] + 1.0
-    shape = (wins.shape[0], draws, first.size)
-    drawn = np.zeros((*shape[:2], *wins.shape[1:]))
-    drawn[..., first, second] = rng.beta(won, lost, size=shape)
-    drawn[..., second, first] = 1 - drawn[..., first, second]
-    return drawn
 
 
 def _every_pair(policies: int) -> IntArray:

@@ -231,7 +231,7 @@ class _Batch:
 
     def _count(self, landed: IntArray, situation: Situation) -> None:
         """Count outcomes in order against the forecasts of this refresh; likelihood-ratio rules need none."""
-        published, runs = None, np.arange(landed.shape[0])
+        published = None
         if self._trial.stopping == "e-process":
             self._fit = situation.fit
             over_rivals = self._design.assumes_winner
@@ -240,11 +240,7 @@ class _Batch:
         for position in range(landed.shape[1]):
             first, second, outcomes = landed[:, position].T
             results = [_RESULTS[outcome] for outcome in outcomes]
-            of_pairs: list[tuple[int, int] | None] = [None] * first.size
-            if published is not None:
-                sides = published[runs, first, second].tolist(), published[runs, second, first].tolist()
-                of_pairs = list(zip(*sides, strict=True))
-            self._ledgers.count(first, second, results, of_pairs)
+            self._ledgers.count(first, second, results, _of_pairs(published, first, second))
 
     def _situation(self) -> Situation:
         ledgers = self._ledgers
@@ -333,6 +329,15 @@ class _Batch:
         self._fit = None if self._fit is None else self._fit.of(runs)
         self._scales = self._scales.of(runs)
         self._linear = None if self._linear is None else self._linear.of(runs)
+
+
+def _of_pairs(published: IntArray | None, first: IntArray, second: IntArray) -> list[tuple[int, int] | None]:
+    """Both forecasts of each run's pair; None where none are published."""
+    if published is None:
+        return [None] * first.size
+    runs = np.arange(first.size)
+    sides = published[runs, first, second].tolist(), published[runs, second, first].tolist()
+    return list(zip(*sides, strict=True))
 
 
 def _sampler(trial: Trial, features: Features | None) -> Sampler:
