@@ -62,7 +62,6 @@ row as generations, and keys like theirs.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from hashlib import sha256
@@ -296,12 +295,6 @@ class ExperimentKeys:
         """Keys of one generation; with a role those of what only informs it in that role."""
         apart = "" if informs is None else f":{informs}"
         return _generation_keys(f"{self.prefix}:{number}{apart}")
-
-    def informing_ledgers(self, number: int, before: int) -> Iterator[str]:
-        """For each role: log and counts of what only informs a generation, and counts of the one before."""
-        for role in Role:
-            own = self.generation(number, role)
-            yield from (own.log, own.counts, self.generation(before, role).counts)
 
 
 @dataclass(frozen=True)

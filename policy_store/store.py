@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -23,6 +23,7 @@ from policy_store.judging import JudgeStore
 from policy_store.last_looks import commitment_to
 from policy_store.log import LogStore
 from policy_store.looks import LookStore
+from policy_store.names import ExperimentKeys
 from policy_store.plans import PlanStore
 from policy_store.reports import ReportStore
 from policy_store.roles import Role
@@ -96,7 +97,7 @@ class PolicyStore(
                 (
                     *(keys.control, keys.events, own.log, own.counts),
                     *(left.counts, own.look, own.votes, left.votes),
-                    *keys.informing_ledgers(expected, earlier),
+                    *_informing_ledgers(keys, expected, earlier),
                 ),
                 experiment.fingerprint(),
                 expected,
@@ -166,6 +167,13 @@ class PolicyStore(
         return codec.counts_from(
             await self._scripts.run("counts", (keys.control, own.counts, own.waiting, own.held), generation)
         )
+
+
+def _informing_ledgers(keys: ExperimentKeys, generation: int, before: int) -> Iterator[str]:
+    """For each role: log and counts of what only informs a generation, and counts of the one before."""
+    for role in Role:
+        own = keys.generation(generation, role)
+        yield from (own.log, own.counts, keys.generation(before, role).counts)
 
 
 def _look_words(experiment: Experiment) -> tuple[int | str, str, str]:

@@ -99,15 +99,19 @@ def _fields(event: Any) -> dict[str, Any]:
     return {"key_name" if name == "key" else name: value for name, value in event._asdict().items()}
 
 
+def _fell_back(event: FellBack) -> None:
+    if event.answered == "incumbent":
+        _log.debug("incumbent_answered_instead", **_fields(event))
+    else:
+        _log.debug("answer_takes_no_part", **_fields(event))
+
+
 _DECISIONS: Final[Handlers] = {
     Routed: lambda event: _log.debug("routed", **_fields(event)),
     AttemptEnded: lambda event: _log.debug("attempt_ended", **_attempt(event)),
     LeftAlone: lambda event: _log.debug("left_alone", **_fields(event)),
     RetryRefused: lambda event: _log.debug("retry_refused", **_fields(event)),
-    FellBack: lambda event: _log.debug(
-        "incumbent_answered_instead" if event.answered == "incumbent" else "answer_takes_no_part",
-        **_fields(event),
-    ),
+    FellBack: _fell_back,
     ModelFellBack: lambda event: _log.debug("fallback_answered_instead", **_fields(event)),
     StickySkipped: lambda event: _log.debug("session_assigned_without_store", **_fields(event)),
     KeyLimited: lambda event: _log.debug("key_limited", **_fields(event)),
