@@ -1,4 +1,4 @@
--- NEEDS: numbers, clock, events, view, moving, MOVES, EVENTS, INITIAL_STATE, CONTINUED_STATES, CHAMPION_STATES, KEPT_STATES
+-- NEEDS: numbers, clock, events, view, moving, putting, MOVES, EVENTS, INITIAL_STATE, CONTINUED_STATES, CHAMPION_STATES, KEPT_STATES
 -- Makes the generation of a fingerprint the current one. Starts a new one if there is none yet, or if it was decided
 -- for another policy than the one that is to serve. A new one continues from the current one if that is undecided,
 -- with the counts between the policies that both have, and keeps its state if that state is kept. What only informed
@@ -155,9 +155,7 @@ local function copy_voters()
   repeat
     local found = redis.call('HSCAN', KEYS[8], cursor, 'MATCH', 'voter:*', 'COUNT', 1000)
     cursor = found[1]
-    if #found[2] > 0 then
-      redis.call('HSET', KEYS[7], unpack(found[2]))
-    end
+    PUT.hash(KEYS[7], found[2]) -- of a packed hash the server hands out every field at once
   until cursor == '0'
 end
 

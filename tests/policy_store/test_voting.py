@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -12,6 +12,9 @@ from policy_store.errors import OverCapError
 from policy_store.report_records import Receipt
 from policy_store.store import PolicyStore
 from tests.policy_store.building import NAME, logged_comparisons, planned, report, started
+
+_PACKED: Final = "hash-max-listpack-entries"
+"""How many fields a hash may have that the server hands out all at once."""
 
 
 async def test_voter_gives_as_many_votes_on_a_pair_as_allowed(store: PolicyStore) -> None:
@@ -89,20 +92,32 @@ async def test_a_cap_in_all_stores_one_field_where_it_is_the_only_limit(store: P
     }
 
 
-async def test_where_evidence_goes_on_voters_have_given_their_votes(store: PolicyStore) -> None:
+@pytest.mark.parametrize("packed", [0, 100_000], ids=["handed out in parts", "handed out at once"])
+async def test_where_evidence_goes_on_voters_have_given_their_votes(store: PolicyStore, packed: int) -> None:
     """A policy joins: who voted before may not vote again on evidence that holds that vote; others may."""
     rules = '{"voter_cap_per_experiment":1}'
-    await planned(store, outcome_rules=rules)
     vote = {"voter_cap": 1, "voter_cap_per_experiment": 1}
-    for number in range(700):  # more than the server hands out at once
-        await report(store, f"u{number}", number % 2, 1.0, voter=f"v{number}", **vote)
+    voters = {f"voter:v{number}": "1" for number in range(6000)}
+    servers = await store._redis.servers()
+    for server in servers:
+        await store._redis.config_set(_PACKED, packed, **server)
+    try:
+        await planned(store, outcome_rules=rules)
+        for side in range(2):
+            await report(store, f"u{side}", side, 1.0, voter=f"v{side}", **vote)
+        keys = store._names.experiment(NAME)
+        await store._redis.hset(keys.generation(1).votes, mapping=voters)
 
-    later = await started(store, policies=4, outcome_rules=rules)
+        later = await started(store, policies=4, outcome_rules=rules)
+    finally:
+        for server in servers:
+            await store._redis.config_set(_PACKED, 512, **server)
+
     assert later.generation == 2
-
-    for voter, unit in (("v0", "again"), ("v699", "once more")):
-        with pytest.raises(OverCapError, match="all votes allowed"):
-            await report(store, unit, 0, 1.0, generation=2, voter=voter, **vote)
+    assert (await store.counts(NAME, 2)).comparisons == 1
+    assert await store._redis.hgetall(keys.generation(2).votes) == voters
+    with pytest.raises(OverCapError, match="all votes allowed"):
+        await report(store, "again", 0, 1.0, generation=2, voter="v0", **vote)
     assert (await report(store, "new", 0, 1.0, generation=2, voter="zoe", **vote)).receipt is Receipt.PENDING
     anew = await started(store, policies=4, outcome_rules=rules, delta=0.01)
     assert anew.generation == 3
