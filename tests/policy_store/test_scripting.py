@@ -8,9 +8,10 @@ import re
 import pytest
 import uvloop
 
+from policy_store.confirming import TOLD_AS_DONE
 from policy_store.connect import connect
 from policy_store.errors import StoreUnavailableError
-from policy_store.scripting import _TABLES, _texts, answered_within
+from policy_store.scripting import _TABLES, READS, _texts, answered_within
 
 SCRIPTS = _texts()
 
@@ -51,6 +52,11 @@ def test_script_has_what_it_uses_and_uses_what_it_has(name: str) -> None:
 def test_every_shared_part_is_known_here() -> None:
     """The words above are what `scripts/shared` and the tables define."""
     assert set().union(*map(_defined, SCRIPTS.values())) >= SHARED
+
+
+def test_what_is_told_as_done_names_scripts_that_write() -> None:
+    """Nothing would wait for replicas under a name that no script has."""
+    assert SCRIPTS.keys() - READS >= TOLD_AS_DONE
 
 
 @pytest.mark.parametrize("name", sorted(SCRIPTS))
