@@ -12,8 +12,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from benchmarks.reporting import finished, options_of, plus_minus, save, table
-from gateway.experiments.source_standing import share_interval
+from benchmarks.reporting import options_of, plus_minus, rows_of, save, table
 from gateway.llm_po.lab import worlds
 from gateway.llm_po.lab.simulate import Trial
 from gateway.simulation.runner import Job
@@ -23,10 +22,13 @@ MARGIN: Final = 0.02
 PREFERRED: Final = (0.6,)  # how often each policy is preferred to the next
 
 
-def jobs(seeds: int) -> list[tuple[float, Job]]:
+def jobs(seeds: int) -> list[tuple[dict[str, Any], Job]]:
     """Every circle."""
     return [
-        (preferred, Job(f"`no_worse_than_best` {preferred}", _trial(preferred), seeds, seed=4))
+        (
+            {"preferred": preferred},
+            Job(f"`no_worse_than_best` {preferred}", _trial(preferred), seeds, seed=4),
+        )
         for preferred in PREFERRED
     ]
 
@@ -66,15 +68,7 @@ def report(rows: list[dict[str, Any]], origin: str) -> str:
 def main() -> None:
     """Run every case and write both files."""
     options = options_of(__doc__, 1_000).parse_args()
-    work = jobs(options.seeds)
-    summaries = finished([job for *_, job in work], options)
-    rows = []
-    for preferred, job in work:
-        summary = summaries[job.name]
-        low, high = share_interval(summary.wrong, options.seeds)
-        rows.append(
-            {**summary.to_json(), "preferred": preferred, "wrong": summary.wrong, "low": low, "high": high}
-        )
+    rows = rows_of(jobs(options.seeds), options)
     command = f"python -m benchmarks.cycles --seeds {options.seeds}"
     save("cycles", command, rows, lambda origin: report(rows, origin))
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.pages import save_page
+from gateway.experiments.source_standing import share_interval
 from gateway.llm_po.lab.simulate import Summary
 from gateway.llm_po.wins import FloatArray
 from gateway.simulation.runner import Job, available_cores, run_jobs
@@ -105,6 +106,20 @@ def finished(work: list[Job], options: argparse.Namespace) -> dict[str, Summary]
     """Every job's summary, by its name, as `options_of` were chosen."""
     state = None if options.state is None else StateFile(options.state, {"--seeds": options.seeds})
     return run_jobs(work, options.processes, state, reporter(options.seeds * len(work)))
+
+
+def rows_of(work: list[tuple[dict[str, Any], Job]], options: argparse.Namespace) -> list[dict[str, Any]]:
+    """A row for each job once all are finished: what it is a case of, and how often it promoted wrongly.
+
+    `low` and `high` are the ends of the 95 % interval of the share of wrong promotions.
+    """
+    summaries = finished([job for _, job in work], options)
+    rows = []
+    for case, job in work:
+        summary = summaries[job.name]
+        low, high = share_interval(summary.wrong, options.seeds)
+        rows.append({**summary.to_json(), **case, "low": low, "high": high})
+    return rows
 
 
 def reporter(total: int) -> Callable[[Job, int], None]:

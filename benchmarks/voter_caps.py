@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from benchmarks.reporting import finished, options_of, plus_minus, save, table
-from gateway.experiments.source_standing import share_interval
+from benchmarks.reporting import options_of, plus_minus, rows_of, save, table
 from gateway.llm_po.lab.simulate import Trial
 from gateway.simulation.runner import Job
 from tests.simulation.calibration import NEAR, decided
@@ -21,17 +20,14 @@ DELTA: Final = 0.05
 MARGIN: Final = 0.06
 VOTES: Final = {3: 4}  # how many votes each voter gives, by the number of policies
 
-FINDINGS: Final = (
-    "With three policies a voter's opinion counts against one policy at most twice. That did not break the",
-    "bound here: what `voter_cap_per_experiment: 1` adds is the proof. How wrong it gets if one opinion",
-    "counts five or twenty times is in [integrity.md](integrity.md).",
-)
 
-
-def jobs(seeds: int) -> list[tuple[int, int | None, Job]]:
+def jobs(seeds: int) -> list[tuple[dict[str, Any], Job]]:
     """Every number of policies with each cap."""
     return [
-        (policies, in_all, Job(f"{policies} {in_all}", _trial(policies, votes, in_all), seeds, seed=12))
+        (
+            {"policies": policies, "votes": votes, "in_all": in_all},
+            Job(f"{policies} {in_all}", _trial(policies, votes, in_all), seeds, seed=12),
+        )
         for policies, votes in VOTES.items()
         for in_all in (None, 1)
     ]
@@ -60,7 +56,7 @@ def report(rows: list[dict[str, Any]], origin: str) -> str:
             "1 in all (`voter_cap_per_experiment: 1`)"
             if row["in_all"]
             else "1 on each pair (`voter_cap: 1`)",
-            *(plus_minus(row), f"{row['wrong']} of {row['seeds']}", f"{100 * row['at_most']:.1f} %"),
+            *(plus_minus(row), f"{row['wrong']} of {row['seeds']}", f"{100 * row['high']:.1f} %"),
         ]
         for row in rows
     ]
@@ -71,11 +67,11 @@ def report(rows: list[dict[str, Any]], origin: str) -> str:
             f"{origin}. delta = {DELTA}, `no_worse_than_best`, a margin of {MARGIN}. {100 * NEAR:.1f} % of",
             "the voters prefer the incumbent to every other policy, the rest every other policy to it, in",
             "all their votes. So every promotion of another policy is wrong. Comparisons include votes that",
-            "do not count. *At most*: the upper end of a 95 % interval.",
+            "do not count. *At most*: the upper end of a 95 % interval. With three policies a voter's",
+            "opinion counts against one policy at most twice; how wrong it gets if one opinion counts five",
+            "or twenty times is in [integrity.md](integrity.md).",
             "",
             *table(headings, cells),
-            "",
-            *FINDINGS,
             "",
         ]
     )
@@ -84,16 +80,7 @@ def report(rows: list[dict[str, Any]], origin: str) -> str:
 def main() -> None:
     """Run every case and write both files."""
     options = options_of(__doc__, 1_000).parse_args()
-    work = jobs(options.seeds)
-    summaries = finished([job for *_, job in work], options)
-    rows = []
-    for policies, in_all, job in work:
-        summary = summaries[job.name]
-        at_most = share_interval(summary.wrong, options.seeds)[1]
-        rows.append(
-            {**summary.to_json(), "policies": policies, "votes": VOTES[policies], "in_all": in_all}
-            | {"wrong": summary.wrong, "at_most": at_most}
-        )
+    rows = rows_of(jobs(options.seeds), options)
     command = f"python -m benchmarks.voter_caps --seeds {options.seeds}"
     save("voter_caps", command, rows, lambda origin: report(rows, origin))
 
