@@ -92,17 +92,17 @@ def looking_ahead(
 
 def former(_: Coupled, __: Situation, fitted: Fit, missing: FloatArray, threshold: float) -> FloatArray:
     """The former rule."""
-    return looking_ahead(rate_if_known, *_moments(fitted), missing, threshold)
+    return looking_ahead(rate_if_known, *fitted.logit_moments(), missing, threshold)
 
 
 def at_once(_: Coupled, __: Situation, fitted: Fit, ___: FloatArray, threshold: float) -> FloatArray:
     """What a comparison tells, and nothing else."""
-    return rate_as_forecast(*_moments(fitted), threshold)
+    return rate_as_forecast(*fitted.logit_moments(), threshold)
 
 
 def optimistic(_: Coupled, situation: Situation, fitted: Fit, __: FloatArray, threshold: float) -> FloatArray:
     """The growth rate at a bound of the logit that widens as the policy is compared more often."""
-    logits, variance = _moments(fitted)
+    logits, variance = fitted.logit_moments()
     return information_below(logits - _width(situation, variance), threshold)
 
 
@@ -110,7 +110,7 @@ def joined(
     _: Coupled, situation: Situation, fitted: Fit, missing: FloatArray, threshold: float
 ) -> FloatArray:
     """Ours at a bound whose width is multiplied by the probability that there are no effects of pairs."""
-    logits, variance = _moments(fitted)
+    logits, variance = fitted.logit_moments()
     alike = fitted.weights[:, situation.scales.effect_sd == 0].sum(axis=1)[:, None, None]
     bound = logits - alike * _width(situation, variance)
     return looking_ahead(rate_as_forecast, bound, variance, missing, threshold)
@@ -119,13 +119,6 @@ def joined(
 def _width(situation: Situation, variance: FloatArray) -> FloatArray:
     compared = (situation.wins + situation.wins.swapaxes(1, 2)).sum(axis=2)[:, :, None]
     return np.asarray(np.sqrt(BOUND * np.log1p(compared) * variance))
-
-
-def _moments(fitted: Fit) -> tuple[FloatArray, FloatArray]:
-    """Posterior mean and variance of every pair's logit, shape (R, K, K)."""
-    mean = np.einsum("rg,rgij->rij", fitted.weights, fitted.logits)
-    around = fitted.logit_variance + (fitted.logits - mean[:, None]) ** 2
-    return mean, np.einsum("rg,rgij->rij", fitted.weights, around)
 
 
 def known(batch: Coupled, _: Situation, __: Fit, ___: FloatArray, threshold: float) -> FloatArray:
