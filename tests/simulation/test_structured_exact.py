@@ -43,6 +43,7 @@ def test_wrong_promotions_stay_within_the_error_level() -> None:
     ended = summary.outcomes
     assert summary.wrong + ended["no_winner"] <= 300 * 0.2 + 3 * np.sqrt(300 * 0.2 * 0.8)
     assert ended["winner"] + ended["no_winner"] == 300
+    assert ended["winner"] >= 0.99 * 300
 
 
 def test_features_that_are_wrong_cost_comparisons_and_not_the_promise() -> None:
