@@ -34,6 +34,7 @@ class Advice:
     def __init__(self, prospect: Prospect, forecasts: list[EffectEstimate]) -> None:
         self._prospect = prospect
         self._forecasts = forecasts
+        self._medium = next(forecast for forecast in forecasts if forecast.effect == "medium")
 
     def cut_off(self) -> list[str]:
         """How many experiments the budget would end undecided."""
@@ -46,8 +47,7 @@ class Advice:
 
     def too_slow(self) -> list[str]:
         """Ways to shorten an experiment that takes long."""
-        prospect, forecasts = self._prospect, self._forecasts
-        medium = next(forecast for forecast in forecasts if forecast.effect == "medium")
+        prospect, medium = self._prospect, self._medium
         days = medium.days["median"]
         if days is not None and days <= _LONG_DAYS:
             return []
@@ -63,7 +63,7 @@ class Advice:
 
     def capped(self) -> list[str]:
         """The cost of the exposure caps."""
-        medium = next(forecast for forecast in self._forecasts if forecast.effect == "medium")
+        medium = self._medium
         if medium.without_caps is None:
             return []
         within, without = medium.days["median"], medium.without_caps.days["median"]
@@ -77,7 +77,7 @@ class Advice:
     def users_needed(self) -> list[str]:
         """How many users it takes where each has only so many votes."""
         cap = self._prospect.voter_cap_per_experiment
-        median = next(each for each in self._forecasts if each.effect == "medium").comparisons["median"]
+        median = self._medium.comparisons["median"]
         if cap is None or median is None:
             return []
         users = math.ceil(median * self._prospect.way.units_per_comparison / cap)
