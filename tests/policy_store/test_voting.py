@@ -13,8 +13,8 @@ from policy_store.report_records import Receipt
 from policy_store.store import PolicyStore
 from tests.policy_store.building import NAME, logged_comparisons, planned, report, started
 
-_PACKED: Final = "hash-max-listpack-entries"
-"""How many fields a hash may have that the server hands out all at once."""
+RULES: Final = '{"voter_cap_per_experiment":1}'
+VOTE: Final = {"voter_cap": 1, "voter_cap_per_experiment": 1}
 
 
 async def test_voter_gives_as_many_votes_on_a_pair_as_allowed(store: PolicyStore) -> None:
@@ -92,36 +92,43 @@ async def test_a_cap_in_all_stores_one_field_where_it_is_the_only_limit(store: P
     }
 
 
-@pytest.mark.parametrize("packed", [0, 100_000], ids=["handed out in parts", "handed out at once"])
-async def test_where_evidence_goes_on_voters_have_given_their_votes(store: PolicyStore, packed: int) -> None:
-    """A policy joins: who voted before may not vote again on evidence that holds that vote; others may."""
-    rules = '{"voter_cap_per_experiment":1}'
-    vote = {"voter_cap": 1, "voter_cap_per_experiment": 1}
-    voters = {f"voter:v{number}": "1" for number in range(6000)}
-    servers = await store._redis.servers()
-    for server in servers:
-        await store._redis.config_set(_PACKED, packed, **server)
-    try:
-        await planned(store, outcome_rules=rules)
-        for side in range(2):
-            await report(store, f"u{side}", side, 1.0, voter=f"v{side}", **vote)
-        keys = store._names.experiment(NAME)
-        await store._redis.hset(keys.generation(1).votes, mapping=voters)
+async def continued(store: PolicyStore, voters: int) -> dict[str, str]:
+    """A policy joins an experiment after so many voters; the votes that are then taken into account."""
+    await planned(store, outcome_rules=RULES)
+    for side in range(2):
+        await report(store, f"u{side}", side, 1.0, voter=f"v{side}", **VOTE)
+    keys = store._names.experiment(NAME)
+    given = {f"voter:v{number}": "1" for number in range(voters)}
+    await store._redis.hset(keys.generation(1).votes, mapping=given)
+    assert (await started(store, policies=4, outcome_rules=RULES)).generation == 2
+    assert (await store.counts(NAME, 2)).comparisons == 1
+    found: dict[str, str] = await store._redis.hgetall(keys.generation(2).votes)
+    return found
 
-        later = await started(store, policies=4, outcome_rules=rules)
+
+async def test_where_evidence_goes_on_voters_have_given_their_votes(store: PolicyStore) -> None:
+    """A policy joins: who voted before may not vote again on evidence that holds that vote; others may."""
+    votes = await continued(store, 6000)  # several times as many as the server hands out at once
+
+    assert votes == {f"voter:v{number}": "1" for number in range(6000)}
+    with pytest.raises(OverCapError, match="all votes allowed"):
+        await report(store, "again", 0, 1.0, generation=2, voter="v0", **VOTE)
+    assert (await report(store, "new", 0, 1.0, generation=2, voter="zoe", **VOTE)).receipt is Receipt.PENDING
+    anew = await started(store, policies=4, outcome_rules=RULES, delta=0.01)
+    assert anew.generation == 3
+    assert (await report(store, "anew", 0, 1.0, generation=3, voter="v0", **VOTE)).receipt is Receipt.PENDING
+
+
+async def test_voters_are_taken_along_however_the_server_hands_them_out(store: PolicyStore) -> None:
+    """One that packs large hashes hands out all fields at once, more than a script can pass on at once."""
+    setting, servers = "hash-max-listpack-entries", await store._redis.servers()
+    for server in servers:
+        await store._redis.config_set(setting, 10_000, **server)
+    try:
+        assert len(await continued(store, 4100)) == 4100
     finally:
         for server in servers:
-            await store._redis.config_set(_PACKED, 512, **server)
-
-    assert later.generation == 2
-    assert (await store.counts(NAME, 2)).comparisons == 1
-    assert await store._redis.hgetall(keys.generation(2).votes) == voters
-    with pytest.raises(OverCapError, match="all votes allowed"):
-        await report(store, "again", 0, 1.0, generation=2, voter="v0", **vote)
-    assert (await report(store, "new", 0, 1.0, generation=2, voter="zoe", **vote)).receipt is Receipt.PENDING
-    anew = await started(store, policies=4, outcome_rules=rules, delta=0.01)
-    assert anew.generation == 3
-    assert (await report(store, "anew", 0, 1.0, generation=3, voter="v0", **vote)).receipt is Receipt.PENDING
+            await store._redis.config_set(setting, 512, **server)
 
 
 async def test_key_gives_no_more_than_its_share_of_a_pair(store: PolicyStore) -> None:
