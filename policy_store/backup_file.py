@@ -62,7 +62,7 @@ class BackupWriter:
     """
 
     def __init__(self, path: Path, about: About) -> None:
-        self._path = path = path.resolve() if path.is_symlink() else path
+        self._path = path = Path(os.path.realpath(path)) if path.is_symlink() else path
         self._unfinished = path.with_name(path.name + _UNFINISHED)
         self._about = about
         self._file: BinaryIO | None = None
@@ -70,8 +70,11 @@ class BackupWriter:
         self._lines = 0
 
     def __enter__(self) -> Self:
-        if self._path.exists() and not self._path.is_file():  # renaming would take a device's place
-            raise BackupFileError(f"{self._path} is a directory, a device or a pipe. Name a file.")
+        path = self._path
+        if (path.exists() or path.is_symlink()) and not path.is_file():  # renaming would take its place
+            raise BackupFileError(
+                f"{path} is a directory, a device, a pipe or a link to itself. Name a file."
+            )
         try:
             with suppress(FileNotFoundError):
                 self._unfinished.unlink()  # of a backup that was killed

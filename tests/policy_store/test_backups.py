@@ -347,10 +347,12 @@ def test_a_backup_takes_the_place_of_no_device(tmp_path: Path) -> None:
     about = About(LAYOUT, "test", 1.0, "id", 1, is_whole=False)
     pipe, link, file = tmp_path / "pipe", tmp_path / "link", tmp_path / "file"
     os.mkfifo(pipe)
-    for place in (pipe, tmp_path):
+    (loop := tmp_path / "loop").symlink_to(loop)
+    for place in (pipe, tmp_path, loop):
         with pytest.raises(BackupFileError, match="Name a file"), BackupWriter(place, about):
             pass
     assert pipe.is_fifo()
+    assert loop.is_symlink()
     file.write_text("the one before")
     link.symlink_to(file)
     with BackupWriter(link, about):
