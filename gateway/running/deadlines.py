@@ -33,6 +33,12 @@ class Deadline:
             self.call = None
             self._deadlines.forget(self, self._number)
 
+    def come(self) -> None:
+        """Make the call, unless it was called off."""
+        call, self.call = self.call, None
+        if call is not None:
+            call()
+
 
 class Deadlines:
     """What is to be called, and when: a thirty-second of a second late at most, and never early."""
@@ -80,9 +86,8 @@ class Deadlines:
         self._next, self._timer = inf, None
         for number in sorted(each for each in self._groups if each <= now):
             for deadline in self._groups.pop(number):
-                call, deadline.call = deadline.call, None
-                if call is not None:
-                    call()
+                # By the loop, which reports a call that fails and goes on; and calls may change groups.
+                loop.call_soon(deadline.come)
         if self._groups:
             self._set_timer(loop, min(self._groups))
 

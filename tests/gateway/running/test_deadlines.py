@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from functools import partial
 
 import pytest
@@ -57,6 +58,38 @@ async def test_a_deadline_may_ask_for_the_next() -> None:
     deadlines.after(0.0, lambda: deadlines.after(0.0, partial(over.set_result, None)))
     async with asyncio.timeout(PATIENCE_SECONDS):
         await over
+
+
+async def test_those_of_an_earlier_moment_may_call_off_the_later_ones() -> None:
+    """If the loop is late for two moments, the first may call off all of the second; others still come."""
+    deadlines, over, came = Deadlines(), asyncio.get_running_loop().create_future(), list[str]()
+    late = deadlines.after(0.01 + 2 * LATE_SECONDS, partial(came.append, "late"))
+    deadlines.after(0.0, late.cancel)
+    deadlines.after(0.02 + 4 * LATE_SECONDS, partial(over.set_result, None))
+    time.sleep(0.02 + 3 * LATE_SECONDS)  # noqa: ASYNC251 - the loop is to be late
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await over
+    assert came == []
+
+
+async def test_a_call_that_fails_keeps_no_other_from_coming() -> None:
+    """Those of the same moment and of later ones come, and the loop learns of each failure."""
+    loop, deadlines, faults, came = asyncio.get_running_loop(), Deadlines(), list[object](), list[int]()
+    loop.set_exception_handler(lambda _, said: faults.append(said["exception"]))
+
+    def come(number: int) -> None:
+        came.append(number)
+        if number % 2:
+            raise ValueError(number)
+
+    over = loop.create_future()
+    for number in range(6):
+        deadlines.after(0.0, partial(come, number))
+    deadlines.after(2 * LATE_SECONDS, partial(over.set_result, None))
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await over
+    assert sorted(came) == list(range(6))
+    assert [type(fault) for fault in faults] == [ValueError] * 3
 
 
 async def test_a_limit_ends_what_takes_too_long() -> None:
