@@ -16,10 +16,16 @@ from typing import Any, Final, Literal, TypeVar
 ResultWord = Literal["win", "loss", "tie"]
 _Reply = TypeVar("_Reply")
 
-# The verdict stands at the end of the last line, in whatever it is dressed.
-_VERDICT: Final = re.compile(r"(?<![\w'])(A|B|TIE)\W*\Z")
+# The verdict is the only thing that the last line says: any other word may turn its meaning around, as in
+# "A is better than B" or "not B".
+_LABELS: Final = (
+    "answer best better choice conclusion decision final hence i is it it's my one option overall prefer "
+    "preference preferred response result so the therefore thus verdict winner"
+)
+_NO_MORE: Final = rf"\W*(?:(?i:{'|'.join(_LABELS.split())})\b\W*)*"
+_VERDICT: Final = re.compile(rf"{_NO_MORE}(A|B|(?:[Aa]\s+)?(?i:TIE))\W*")
+_ALONE: Final = re.compile(r"\W*(?:(?:answer|verdict)\W+)?(A|B|TIE)\W*", re.IGNORECASE)
 _POSITIONS: Final = ("first_shown", "second_shown")
-_DRESSED: Final = 12  # a line this short is the verdict alone, in upper or lower case
 
 
 class Note(StrEnum):
@@ -96,10 +102,10 @@ async def both_of(
 
 
 def verdict_in(text: str) -> str | None:
-    """`A`, `B` or `TIE`: the word that the last line ends with, or None if it ends otherwise."""
-    last = text.rstrip().rpartition("\n")[2].strip()
-    found = _VERDICT.search(last.upper() if len(last) <= _DRESSED else last)
-    return found[1] if found else None
+    """`A`, `B` or `TIE`: what the last line says, or None if it says anything else or more."""
+    last = text.rstrip().rpartition("\n")[2]
+    found = _ALONE.fullmatch(last) or _VERDICT.fullmatch(last)
+    return found[1].split()[-1].upper() if found else None
 
 
 def agreed(as_given: str | None, exchanged: str | None) -> Judged:

@@ -18,19 +18,50 @@ from gateway.judging.verdicts import Judged, Note, agreed, judged, verdict_in
         ("Both add.\nB.", "B"),
         ("tie", "TIE"),
         ("The better one is A", "A"),
-        ("A is shorter, but the winner is B\n\n", "B"),
+        ("A is shorter and clearer.\nSo the better answer is **B**.\n\n", "B"),
+        ("Answer: b", "B"),
+        ("It is a tie.", "TIE"),
+        ("Both are right.\nFinal verdict: TIE", "TIE"),
         ("**TIE**", "TIE"),
         ("Verdict: [[B]]", "B"),
         ("A better answer would say why.", None),
         ("A\nI hope that this helps!", None),
         ("I cannot say; it's a matter of plan B.1", None),
         ("Neither says why.", None),
+        ("A is better than B", None),
+        ("A > B", None),
+        ("A or B", None),
+        ("A, B", None),
+        ("Neither A nor B", None),
+        ("The better one is not B.", None),
+        ("The worse answer is B", None),
+        ("Loser: A", None),
+        ("A is shorter, but the winner is B", None),
+        ("TIE, or else A", None),
+        ("A B", None),
+        ("the better one is a", None),
         ("", None),
     ],
 )
-def test_verdict_is_the_word_at_the_end(text: str, verdict: str | None) -> None:
-    """Judges reason first, and a letter in their reasons is no verdict."""
+def test_verdict_is_what_the_last_line_says_and_nothing_more(text: str, verdict: str | None) -> None:
+    """Judges reason first; a letter in their reasons is no verdict, and a sentence may turn one around."""
     assert verdict_in(text) == verdict
+
+
+@pytest.mark.parametrize("sentence", ["{} is better than {}.", "{} > {}", "I prefer {} over {}"])
+async def test_a_sentence_about_both_answers_is_no_verdict_for_the_last_one(sentence: str) -> None:
+    """A judge that says "A is better than B" in both orders is not taken to prefer the other answer."""
+
+    async def ask(is_exchanged: bool) -> str:
+        return sentence.format(*("BA" if is_exchanged else "AB"))
+
+    assert await judged("one", "other", ask) == Judged("tie", Note.UNREADABLE)
+
+
+def test_a_long_last_line_is_read_at_once() -> None:
+    """What a judge says takes no time that grows faster than its length."""
+    for piece in ("is ", "it's  ", " \t", "a tie "):
+        assert verdict_in(piece * 20_000 + "x") is None
 
 
 @pytest.mark.parametrize(
