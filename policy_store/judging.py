@@ -56,17 +56,21 @@ class JudgeAccount:
         tally: What it said in a generation.
         day: The last day on which money was spent, in days since 1970; 0 for none.
         usd_that_day: The US dollars spent or set aside on that day, in all generations.
+        refused_day: The last day whose limit did not pay for a comparison; 0 for none.
+        usd_refused: The US dollars that would have been set aside for that comparison.
     """
 
     tally: JudgeTally
     day: int
     usd_that_day: float
+    refused_day: int = 0
+    usd_refused: float = 0.0
 
 
 class JudgeStore(StorePart):
     """The part of the store for judges."""
 
-    async def reserve(self, name: str, nano_usd: int, most_a_day: int) -> int | None:
+    async def reserve(self, name: str, generation: int, nano_usd: int, most_a_day: int) -> int | None:
         """Set money aside for a comparison, as far as the day's limit allows.
 
         What is set aside counts as spent until `settle` gives back the rest, so a process that dies meanwhile
@@ -77,7 +81,7 @@ class JudgeStore(StorePart):
             limit does not allow it.
         """
         reply = await self._scripts.run(
-            "reserve_spending", (self._names.experiment(name).judging,), nano_usd, most_a_day
+            "reserve_spending", (self._names.experiment(name).judging,), generation, nano_usd, most_a_day
         )
         return int(reply[1]) if reply[0] == "ok" else None
 
@@ -104,5 +108,9 @@ class JudgeStore(StorePart):
         kept = await self._answer(self._redis.hgetall(self._names.experiment(name).judging))
         counted = {field.name: int(kept.get(f"{generation}:{field.name}", 0)) for field in fields(JudgeTally)}
         return JudgeAccount(
-            JudgeTally(**counted), int(kept.get("day", 0)), int(kept.get("spent", 0)) / NANO_USD
+            JudgeTally(**counted),
+            int(kept.get("day", 0)),
+            int(kept.get("spent", 0)) / NANO_USD,
+            int(kept.get("refused_day", 0)),
+            int(kept.get("refused", 0)) / NANO_USD,
         )

@@ -294,6 +294,8 @@ def _warnings(live: LiveExperiment, reading: ExperimentProgress) -> list[str]:
         )
     warnings += changed_builds(reading.counts, reading.view.experiment.policies)
     warnings += [each.sentence() for each in reading.signals if each.is_below_chance]
+    if reading.judge is not None and reading.judge.unpaid is not None:
+        warnings.append(reading.judge.unpaid)
     # A hold is to be looked at if there are enough comparisons; unlike replicas and reports at any time.
     has_enough = reading.counts.comparisons >= reading.view.experiment.min_comparisons
     balance = reading.balance

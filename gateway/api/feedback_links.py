@@ -86,7 +86,9 @@ def feedback_link_routes(desk: FeedbackDesk, links: FeedbackLinks, clock: Callab
             lifetime = fields.pop(_LIFETIME, None)
             is_count = isinstance(lifetime, int) and not isinstance(lifetime, bool) and lifetime >= 1
             if lifetime is not None and not is_count:
-                raise invalid(f'"{_LIFETIME}" must be a number of seconds, at least 1.', param=_LIFETIME)
+                raise invalid(
+                    f'"{_LIFETIME}" must be a whole number of seconds, at least 1.', param=_LIFETIME
+                )
         feedback, most_seconds = await desk.linkable(caller, fields)
         expires_at = int(clock() + (most_seconds if lifetime is None else min(lifetime, most_seconds)))
         value = "" if feedback.value is None else orjson.dumps(feedback.value).decode()

@@ -66,7 +66,9 @@ class JudgeShown(BaseModel):
     position_bias: float | None = Field(
         description="`first_shown` less `second_shown`, as a share of `asked`; null before any."
     )
-    dropped: int = Field(description="Requests on which money was set aside and that have no verdict.")
+    dropped: int = Field(
+        description="Requests that were to be compared and have no verdict: no money, or a failure."
+    )
     usd: float = Field(description="US dollars spent in this generation.")
     usd_today: float = Field(description="US dollars spent or set aside since midnight (UTC).")
     spend_per_day: float = Field(description="The limit of that.")

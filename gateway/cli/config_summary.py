@@ -75,7 +75,7 @@ def terms(experiment: ExperimentSpec) -> str:
     if caps.min_share:
         bounds.append(f"the incumbent answers at least {caps.min_share:.4g} of all")
     return (
-        f"{traffic.share:.0%} of the {traffic.unit}s take part, {traffic.collect}; "
+        f"{100 * traffic.share:.4g}% of the {traffic.unit}s take part, {traffic.collect}; "
         f"delta {experiment.delta:g}, epsilon {experiment.epsilon:g} "
         f"({promised(experiment.epsilon, experiment.promise).replace('_', ' ')}), "
         f"{'any number of' if budget is None else f'at most {budget}'} comparisons"
@@ -88,7 +88,7 @@ def terms(experiment: ExperimentSpec) -> str:
 
 def judging_summary(experiment: ExperimentSpec, judge: LiveJudgeSpec) -> str:
     """Which requests a judge compares, and the most it may spend."""
-    of = f"{share_judged(judge):.4g} of the other requests are judged"
+    of = f"{100 * share_judged(judge):.4g}% of the other requests are judged"
     if WAYS[experiment.traffic.collect].takes is Takes.VERDICT:
         of = "judged"
     rubric = "no rubric" if judge.rubric is None else judge.rubric.path

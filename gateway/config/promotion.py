@@ -168,7 +168,9 @@ class PromotionSpec(Section):
         default="15m",
         validate_default=True,
         description="The experiment ends (`unfit`) once a candidate is known to fail on most of the requests "
-        "it is asked, and this long has passed since the first one; `null`: never.",
+        "it is asked, and this long has passed since the first one; `null`: never. A failure is known once "
+        "every request begun before it has ended: after `LLMPO_REQUEST_TIMEOUT_SECONDS`, or the longest "
+        "`judge.timeout` of the file.",
     )
     on_misfit: Literal["hold", "warn"] = Field(
         default="hold",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from gateway.errors import RenderError, UpstreamError
@@ -38,8 +39,8 @@ Count = Callable[[UnseenPair, ResultWord], Awaitable[Dropped | None]]
 class SpendingAccount(Protocol):
     """The part of the store that keeps what judges spend and say."""
 
-    async def reserve(self, name: str, nano_usd: int, most_a_day: int) -> int | None:
-        """Set money aside; the day on whose account it is, or None. Raises StoreError."""
+    async def reserve(self, name: str, generation: int, nano_usd: int, most_a_day: int) -> int | None:
+        """Set money aside; the day on whose account it is, or None and note that. Raises StoreError."""
         ...
 
     async def settle(
@@ -91,12 +92,13 @@ class UnseenComparisons:
     async def compare(self, unseen: UnseenPair) -> None:
         """Have one pair compared, if the experiment still counts verdicts and its money lasts."""
         name, prices = unseen.experiment.name, self._prices()
+        generation, most = unseen.assignment.generation, nano(unseen.judge.spec.spend_per_day)
         if (why := self._may_count(unseen)) is not None:
             return self._hooks.tell(NotJudged(name, why.value))
         body: dict[str, Any] = parsed(unseen.request)
         reserved = nano(expected_usd(unseen, body, prices))
         try:
-            day = await self._account.reserve(name, reserved, nano(unseen.judge.spec.spend_per_day))
+            day = await self._account.reserve(name, generation, reserved, most)
         except StoreError:
             return self._hooks.tell(NotJudged(name, Dropped.STORE_UNAVAILABLE.value))
         if day is None:
@@ -104,11 +106,9 @@ class UnseenComparisons:
         bill = Bill(prices)
         became = await self._became(unseen, body, bill)
         self._tell(name, became, bill)
-        try:
-            generation = unseen.assignment.generation
+        with suppress(StoreError):  # what was set aside stays spent
             await self._account.settle(name, generation, day, reserved, nano(bill.usd), became.tally)
-        except StoreError:
-            pass  # what was set aside stays spent
+        return None
 
     async def _became(self, unseen: UnseenPair, body: dict[str, Any], bill: Bill) -> Judged | Dropped:
         try:

@@ -80,6 +80,18 @@ class JudgeReading:
         return self.account.usd_that_day if is_today else 0.0
 
     @property
+    def unpaid(self) -> str | None:
+        """What to do because today's money does not pay for a comparison; None while it does."""
+        if self.account.refused_day != int(self.now // _SECONDS_A_DAY):
+            return None
+        return (
+            f"The judge's money of today does not pay for every comparison: {self.usd_today:.4g} of "
+            f"{self.judge.spec.spend_per_day:g} USD are spent or set aside, and the last comparison left out "
+            f"might have cost {self.account.usd_refused:.4g}. Raise judge.spend_per_day, limit max_tokens, "
+            "or lower the share."
+        )
+
+    @property
     def position_bias(self) -> float | None:
         """How much more often it insisted on the answer shown first than on the one shown second.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Final
@@ -15,6 +16,12 @@ _SIGNAL_TYPES: Final[Mapping[str, type[bool | float]]] = {
     "score": float,
     **dict.fromkeys(TRUTH_SIGNALS, bool),
 }
+_KINDS: Final[Mapping[type[bool | float] | None, str]] = {
+    bool: "true or false",
+    float: "a finite number",
+    None: "true, false or a finite number",
+}
+_LONGEST_SHOWN: Final = 64
 _NO_SCALES: Final[Mapping[str, tuple[float, float]]] = {}
 # An action needs no value: the signal itself says that it happened.
 _ACTIONS: Final = frozenset({"copied", "edited", "regenerated", "abandoned"})
@@ -25,7 +32,7 @@ def check_signal(signal: str, weights: Mapping[str, float]) -> None:
     if signal not in weights:
         declared = ", ".join(sorted(weights))
         raise InvalidFeedbackError(
-            f"The experiment has no signal of that name. Declared: {declared}.",
+            f"The experiment has no signal {signal[:_LONGEST_SHOWN]!r}. Declared: {declared}.",
             reason="unknown_signal",
             status=422,
             param="signal",
@@ -68,28 +75,23 @@ def signal_value(
         value = True
     wanted = _SIGNAL_TYPES.get(signal)
     if value is None or (wanted is not None and isinstance(value, bool) != (wanted is bool)):
-        raise _invalid_value(signal, wanted)
+        raise _invalid_value(signal, value, _KINDS[wanted])
     if isinstance(value, bool):
         return weights[signal] * (1.0 if value else -1.0)
     if not math.isfinite(value):
-        raise _invalid_value(signal, wanted)
+        raise _invalid_value(signal, value, _KINDS[wanted])
     return weights[signal] * float(value)
 
 
 def _graded(signal: str, value: bool | float | None, lowest: float, highest: float) -> float:
     """A grade's place on its scale, from -1 for the lowest to 1 for the highest."""
     if value is None or isinstance(value, bool) or not lowest <= value <= highest:
-        raise InvalidFeedbackError(
-            f"The value of {signal!r} must be a number from {lowest:g} to {highest:g}.",
-            reason="invalid_value",
-            status=422,
-            param="value",
-        )
+        raise _invalid_value(signal, value, f"a number from {lowest:g} to {highest:g}")
     return (float(value) - lowest) / (highest - lowest) * 2 - 1
 
 
-def _invalid_value(signal: str, wanted: type[bool | float] | None) -> InvalidFeedbackError:
-    words = {bool: "true or false", float: "a finite number", None: "true, false or a finite number"}[wanted]
+def _invalid_value(signal: str, value: bool | float | None, wanted: str) -> InvalidFeedbackError:
+    got = "and is missing" if value is None else f"not {json.dumps(value)}"
     return InvalidFeedbackError(
-        f"The value of {signal!r} must be {words}.", reason="invalid_value", status=422, param="value"
+        f"The value of {signal!r} must be {wanted}, {got}.", reason="invalid_value", status=422, param="value"
     )

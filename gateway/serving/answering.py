@@ -104,6 +104,7 @@ class Answering:
         Raises:
             UnknownModelError: If there is none of that name.
             InvalidRequestError: If the experiment cannot answer such a request.
+            UnavailableError: If the request goes on from an answer that only the store knows, and it is away.
             UpstreamError: If a plain model's providers failed, or the incumbent's did as well.
             RenderError: If the incumbent's template failed.
         """

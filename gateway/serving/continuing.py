@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Final, Protocol
 
+from gateway.errors import InvalidRequestError, UnavailableError
 from gateway.experiments.sealing_key import SealingKeyHolder
 from gateway.experiments.snapshot import LiveExperiment
 from gateway.running.store_breaker import StoreBreaker
@@ -28,6 +29,7 @@ from policy_store.turns import NamedAnswer
 
 PREVIOUS: Final = "previous_response_id"
 _DIGEST_BYTES: Final = 16
+_LONGEST_SHOWN: Final = 64
 
 
 class NamedAnswerStore(Protocol):
@@ -59,20 +61,27 @@ class Continuing:
     async def resolved(
         self, experiment: LiveExperiment, question: Question, models: Mapping[str, ModelTarget]
     ) -> Question:
-        """The question as the provider understands it; as it came where it names no answer that is known."""
+        """The question as the provider understands it; as it came where no answer can be named.
+
+        Raises:
+            InvalidRequestError: If it names an answer that is not known.
+            UnavailableError: If it names an answer, and the store that knows answers does not answer.
+        """
         named = question.payload.get(PREVIOUS)
-        if not isinstance(named, str) or question.surface is not RESPONSES or self._breaker.is_open:
+        if not isinstance(named, str) or question.surface is not RESPONSES:
             return question
         first, *others = (models[policy.model] for policy in experiment.policies)
         if not (first.speaks(RESPONSES) and all(is_same_account(first, other) for other in others)):
             return question
+        if self._breaker.is_open:
+            raise _away()
         try:
             found = await self._store.named_answer(experiment.name, self._digests(question, named))
         except StoreError as error:
             self._breaker.failed(error)
-            return question
+            raise _away() from error
         if found is None:
-            return question
+            raise _unknown(experiment, named)
         return question._replace(
             payload={**question.payload, PREVIOUS: found.provider_id},
             continued=Continued(named, found.turn, found.ask),
@@ -142,3 +151,20 @@ class _NamedOnTheWay:
     async def aclose(self) -> None:
         """Close the stream."""
         await self._stream.aclose()
+
+
+def _away() -> UnavailableError:
+    return UnavailableError(
+        f"The answer that {PREVIOUS!r} names cannot be looked up while the store does not answer. "
+        "Try again shortly, or send the whole conversation."
+    )
+
+
+def _unknown(experiment: LiveExperiment, named: str) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"{PREVIOUS!r} names no answer of {experiment.name!r} that is known: {named[:_LONGEST_SHOWN]!r}. "
+        'It may be too old, of another API key or model, or of a request with "store": false. '
+        "Send the whole conversation.",
+        param=PREVIOUS,
+        code="previous_response_not_found",
+    )

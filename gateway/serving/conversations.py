@@ -31,7 +31,12 @@ class Conversations:
     async def resolved(
         self, experiment: LiveExperiment, question: Question, models: Mapping[str, ModelTarget]
     ) -> Question:
-        """The question as the provider understands it, where conversations are read."""
+        """The question as the provider understands it, where conversations are read.
+
+        Raises:
+            InvalidRequestError: If it names an answer that is not known.
+            UnavailableError: If it names an answer, and the store does not answer.
+        """
         if not experiment.reads_conversations:
             return question
         return await self.continuing.resolved(experiment, question, models)

@@ -120,6 +120,19 @@ async def test_what_fails_is_no_verdict(
         assert await gateway.metric("llmpo_model_failures_total") == 0
 
 
+async def test_a_limit_that_pays_for_no_comparison_is_said(opened: Open) -> None:
+    """An experiment that stands still for want of money says so, with what a comparison might cost."""
+    prices = {"input_cost_per_token": 1e-6, "output_cost_per_token": 1e-6}
+    async with opened(prices=prices, judge={"spend_per_day": 1e-9}) as gateway:
+        for _ in range(3):
+            assert (await gateway.ask()).status == 200
+        judge = await _judge_of(gateway, settled=3)
+        assert (judge["dropped"], judge["compared"]) == (3, 0)
+        (warning,) = (await gateway.experiment())["warnings"]
+        assert "0 of 1e-09 USD" in warning
+        assert "Raise judge.spend_per_day" in warning
+
+
 @pytest.mark.parametrize(
     "fields",
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -15,6 +16,8 @@ from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.serving.regenerating.conftest import Open
 from tests.gateway.serving.regenerating.talks import counted
 from tests.gateway.whole import Reply, Whole, quick_settings, whole_gateway
+from tests.pace import impatient
+from tests.servers import EmbeddedServer
 
 SAID = {"plain": "North is up.", "warm": "My friend, north is where the moss grows."}
 
@@ -106,9 +109,40 @@ async def test_policies_of_several_accounts_cannot_go_on_from_it(
 
 @pytest.mark.parametrize("named", ["resp_unknown", "chatcmpl-x"])
 async def test_an_answer_that_is_not_known_is_refused_by_name(gateway: Whole, named: str) -> None:
-    """Ids of the provider, of another gateway and from too long ago are refused."""
+    """Ids of the provider, of another gateway and from too long ago are refused, and it is said why."""
     reply = await _respond(gateway, input="Thanks!", previous_response_id=named)
-    assert (reply.status, reply.code) == (400, "unsupported_by_experiment")
+    assert (reply.status, reply.code) == (400, "previous_response_not_found")
+    assert named in reply.error["message"]
+    assert "whole conversation" in reply.error["message"]
+
+
+@pytest.mark.parametrize("fault", ["kill", "freeze"])
+async def test_a_store_that_is_away_is_no_fault_of_the_request(
+    upstream: FakeUpstream, tmp_path: Path, fault: str
+) -> None:
+    """Only the store knows what an id stands for: the request may come again, and others pass."""
+    server = EmbeddedServer(tmp_path)
+    server.start()
+    try:
+        fields = config_fields(api_base=upstream.api_base, traffic={"share": 1.0, "collect": "regenerate"})
+        settings = quick_settings(server.url, store_timeout_seconds=impatient(0.3))
+        async with whole_gateway(GatewayConfig.model_validate(fields), settings) as gateway:
+            await gateway.planned()
+            first = (await _respond(gateway, input="Which way is north?")).json["id"]
+            getattr(server, fault)()
+            for _ in range(2):
+                reply = await _respond(gateway, input="Thanks!", previous_response_id=first)
+                assert (reply.status, reply.code) == (503, "store_unavailable")
+                assert "retry-after" in reply.headers
+            assert (await _respond(gateway, input="Which way is south?")).status == 200
+            server.start() if fault == "kill" else server.thaw()
+
+            async def goes_on() -> bool:
+                return (await _respond(gateway, input="Thanks!", previous_response_id=first)).status == 200
+
+            await gateway.eventually(goes_on, "the answer known again")
+    finally:
+        server.stop()
 
 
 async def test_answers_outside_of_comparisons_can_be_gone_on_from(open_gateway: Open) -> None:
