@@ -92,17 +92,17 @@ def looking_ahead(
 
 def former(_: Coupled, __: Situation, fitted: Fit, missing: FloatArray, threshold: float) -> FloatArray:
     """The former rule."""
-    return looking_ahead(rate_if_known, *fitted.logit_moments(), missing, threshold)
+    return looking_ahead(rate_if_known, *fitted.logit_moments, missing, threshold)
 
 
 def at_once(_: Coupled, __: Situation, fitted: Fit, ___: FloatArray, threshold: float) -> FloatArray:
     """What a comparison tells, and nothing else."""
-    return rate_as_forecast(*fitted.logit_moments(), threshold)
+    return rate_as_forecast(*fitted.logit_moments, threshold)
 
 
 def optimistic(_: Coupled, situation: Situation, fitted: Fit, __: FloatArray, threshold: float) -> FloatArray:
     """The growth rate at a bound of the logit that widens as the policy is compared more often."""
-    logits, variance = fitted.logit_moments()
+    logits, variance = fitted.logit_moments
     return information_below(logits - _width(situation, variance), threshold)
 
 
@@ -110,7 +110,7 @@ def joined(
     _: Coupled, situation: Situation, fitted: Fit, missing: FloatArray, threshold: float
 ) -> FloatArray:
     """Ours at a bound whose width is multiplied by the probability that there are no effects of pairs."""
-    logits, variance = fitted.logit_moments()
+    logits, variance = fitted.logit_moments
     alike = fitted.weights[:, situation.scales.effect_sd == 0].sum(axis=1)[:, None, None]
     bound = logits - alike * _width(situation, variance)
     return looking_ahead(rate_as_forecast, bound, variance, missing, threshold)

@@ -15,15 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from gateway.llm_po.checks import counted, reals
 from gateway.llm_po.errors import DesignError
 from gateway.llm_po.scalars import shown
-from gateway.llm_po.wins import FloatArray, IntArray
+from gateway.llm_po.wins import BoolArray, FloatArray, IntArray
 
 # logits; Newton converges quadratically, so the remaining error is about its square
 _STEP_TOLERANCE: Final = 1e-2
@@ -49,7 +49,7 @@ class Scales:
     score_precision: FloatArray | None = None
     votes: FloatArray | None = None
 
-    def of(self, runs: npt.NDArray[np.bool_] | IntArray) -> Scales:
+    def of(self, runs: BoolArray | IntArray) -> Scales:
         """Those of some of the runs."""
         if self.votes is None or len(self.votes) == 1:
             return self
@@ -98,7 +98,7 @@ OVER_RIVALS_SCALES: Final = Scales.grid(
 (docs/decisions/0168-smaller-effects.md)."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Fit:
     """The Laplace approximation of each run's posterior in every cell of the grid.
 
@@ -118,12 +118,12 @@ class Fit:
     effect_variance: FloatArray
     weights: FloatArray
 
-    @property
+    @cached_property
     def logits(self) -> FloatArray:
         """Mode of every pair's logit, shape (R, G, K, K), antisymmetric."""
         return differences(self.scores) + self.effects
 
-    @property
+    @cached_property
     def logit_variance(self) -> FloatArray:
         """Posterior variance of every pair's logit, shape (R, G, K, K), symmetric."""
         own = np.einsum("rgii->rgi", self.covariance)
@@ -137,10 +137,16 @@ class Fit:
         return spread
 
     @property
+    def cells_with_effects(self) -> BoolArray:
+        """Whether pairs have effects in a cell, shape (G,)."""
+        return np.asarray(self.effect_variance[0, :, 0, 0] > 0)
+
+    @property
     def mean_scores(self) -> FloatArray:
         """Scores averaged over the grid, shape (R, K)."""
         return np.asarray(np.einsum("rg,rgk->rk", self.weights, self.scores))
 
+    @cached_property
     def logit_moments(self) -> tuple[FloatArray, FloatArray]:
         """Mean and variance of every pair's logit over the grid, each of shape (R, K, K)."""
         likely = (self.weights > LEAST_WEIGHT).any(axis=0)
@@ -149,7 +155,7 @@ class Fit:
         around = self.logit_variance[:, likely] + (logits - mean[:, None]) ** 2
         return mean, np.einsum("rg,rgij->rij", weights, around)
 
-    def of(self, runs: npt.NDArray[np.bool_] | IntArray) -> Fit:
+    def of(self, runs: BoolArray | IntArray) -> Fit:
         """The fit of some of the runs."""
         return Fit(
             self.scores[runs],

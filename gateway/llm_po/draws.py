@@ -1,55 +1,87 @@
 """Draws from the posterior of every pair's logit, and the information of a comparison in such a draw.
 
 A planner draws 128 times at every refresh, and a square for each draw would be most of a refresh's time. So
-each pair is drawn once, for i < j, and only what a sampler asks for is read from it: the rival furthest ahead
-of each policy, or all rivals of a few policies.
+a draw is kept as scores if pairs have no effects in it, else as one logit for each pair i < j, and only what
+a sampler asks for is read from it: the rival furthest ahead of each policy, or all rivals of a few policies.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from itertools import pairwise
+from typing import Final
 
 import numpy as np
 
 from gateway.llm_po.bradley_terry import Fit, differences
 from gateway.llm_po.scalars import whole_number
-from gateway.llm_po.wins import FloatArray, IntArray
+from gateway.llm_po.wins import BoolArray, FloatArray, IntArray
+
+_KEPT: Final = 8
+"""Numbers of policies for which tables of pairs are kept."""
 
 
 @dataclass(frozen=True, eq=False)
 class PairDraws:
     """Posterior draws of R runs.
 
+    In a draw without effects of pairs, the logits are differences of the scores drawn, and need no numbers of
+    their own.
+
     Attributes:
-        policies: K.
-        upper: Shape (R, draws, K (K - 1) / 2): logits of P(i preferred to j) of the pairs i < j, row by row.
+        scores: Shape (R, draws, K): the scores drawn.
+        numbers: Shape (R, draws): the number of each draw among the N draws in which pairs have effects; -1
+            for a draw without effects.
+        upper: Shape (K (K - 1) / 2, N): logits of P(i preferred to j) of the pairs i < j, row by row, in each
+            of these.
     """
 
-    policies: int
+    scores: FloatArray
+    numbers: IntArray
     upper: FloatArray
+
+    @property
+    def policies(self) -> int:
+        """K, the number of policies."""
+        return int(self.scores.shape[2])
+
+    @cached_property
+    def has_effects(self) -> BoolArray:
+        """The draws in which pairs have effects, shape (R, draws)."""
+        return np.asarray(self.numbers >= 0)
 
     def logits(self) -> FloatArray:
         """Shape (R, draws, K, K), antisymmetric."""
-        first, second = np.triu_indices(self.policies, 1)
-        square = np.zeros((*self.upper.shape[:2], self.policies, self.policies))
-        square[..., first, second] = self.upper
-        square[..., second, first] = -self.upper
+        square = differences(self.scores)
+        place, sign = _ordered_pairs(self.policies)
+        numbers = self.numbers[self.has_effects][:, None, None]
+        square[self.has_effects] = self.upper[place, numbers] * sign
         return square
 
     @cached_property
     def worst(self) -> FloatArray:
         """The logit of each policy against the rival that is furthest ahead of it, shape (R, draws, K)."""
-        begins = [row.start for _, row in _rows(self.policies)]
-        lead = np.full((*self.upper.shape[:2], self.policies), -np.inf)  # of an earlier policy over each
+        others = self.scores.reshape(-1, self.policies).copy()
+        every, leader = np.arange(len(others)), others.argmax(axis=1)
+        highest = others[every, leader]
+        worst = others - highest[:, None]
+        others[every, leader] = -np.inf
+        worst[every, leader] = highest - others.max(axis=1)
+        has_effects = self.has_effects.ravel()
+        worst[has_effects] = self._worst_of_pairs()[:, self.numbers[self.has_effects]].T
+        return np.asarray(worst.reshape(self.scores.shape))
+
+    def _worst_of_pairs(self) -> FloatArray:
+        """The same from the logits of the pairs, in the draws with effects; shape (K, N)."""
+        lead = np.full((self.policies, self.upper.shape[1]), -np.inf)  # of an earlier policy over each
+        worst = np.full_like(lead, np.inf)
         for first, row in _rows(self.policies):
-            later = lead[..., first + 1 :]
-            np.maximum(later, self.upper[..., row], out=later)
-        worst = np.negative(lead, out=lead)
-        worst[..., :-1] = np.minimum(worst[..., :-1], np.minimum.reduceat(self.upper, begins, axis=2))
-        return worst
+            of_later = self.upper[row]
+            np.minimum.reduce(of_later, axis=0, out=worst[first])
+            np.maximum(lead[first + 1 :], of_later, out=lead[first + 1 :])
+        return np.asarray(np.minimum(worst, np.negative(lead, out=lead), out=worst))
 
     def against(self, rivals: IntArray) -> FloatArray:
         """Logits of each policy against one rival, shape (R, draws, K).
@@ -57,34 +89,38 @@ class PairDraws:
         Args:
             rivals: The rival of each policy, never the policy itself; shape (R, K).
         """
-        place, sign = self._ordered_pairs
-        everyone = np.arange(self.policies)
-        found = np.take_along_axis(self.upper, place[everyone, rivals][:, None], axis=2)
-        return np.asarray(found * sign[everyone, rivals][:, None])
+        found = self.scores - np.take_along_axis(self.scores, rivals[:, None], axis=2)
+        everyone, (place, sign) = np.arange(self.policies), _ordered_pairs(self.policies)
+        theirs = rivals[np.nonzero(self.has_effects)[0]]
+        numbers = self.numbers[self.has_effects][:, None]
+        found[self.has_effects] = self.upper[place[everyone, theirs], numbers] * sign[everyone, theirs]
+        return np.asarray(found)
 
-    def of_rivals(self, runs: IntArray, draws: IntArray, policies: IntArray) -> FloatArray:
-        """Logits of every rival against some policies, each in one draw of one run.
+    def of_rivals(
+        self, runs: IntArray, draws: IntArray, policies: IntArray, rivals: IntArray | None = None
+    ) -> FloatArray:
+        """Logits of rivals against some policies, each in one draw of one run.
 
         Args:
             runs: Shape (N,).
             draws: Shape (N,).
             policies: Shape (N,).
+            rivals: Some rivals of each of these policies, shape (N, J); None for all policies in order.
 
         Returns:
-            Shape (N, K), 0 for the policy itself.
+            Shape (N, J), or (N, K) for all; 0 for a policy itself.
         """
-        place, sign = self._ordered_pairs
-        before = (runs * self.upper.shape[1] + draws) * self.upper.shape[2]
-        found = self.upper.ravel().take(before[:, None] + place[policies])
-        return np.asarray(np.multiply(found, -sign[policies], out=found))
-
-    @cached_property
-    def _ordered_pairs(self) -> tuple[IntArray, FloatArray]:
-        """Where `upper` has each ordered pair, and its sign there (0 on the diagonal); shape (K, K)."""
-        everyone = np.arange(self.policies)
-        low, high = np.minimum.outer(everyone, everyone), np.maximum.outer(everyone, everyone)
-        place = np.maximum(low * (2 * self.policies - 1 - low) // 2 + high - low - 1, 0)
-        return place, np.sign(everyone - everyone[:, None]).astype(np.float64)
+        scores, numbers = self.scores[runs, draws], self.numbers[runs, draws]
+        own = scores[np.arange(policies.size), policies][:, None]
+        found = (scores if rivals is None else scores[np.arange(policies.size)[:, None], rivals]) - own
+        has_effects = numbers >= 0
+        theirs = policies[has_effects]
+        pairs = theirs if rivals is None else (theirs[:, None], rivals[has_effects])
+        place, sign = _ordered_pairs(self.policies)
+        at = place[pairs] * self.upper.shape[1] + numbers[has_effects, None]
+        of_upper = self.upper.ravel().take(at)
+        found[has_effects] = np.multiply(of_upper, -sign[pairs], out=of_upper)
+        return np.asarray(found)
 
 
 def draw_pairs(fit: Fit, draws: int, rng: np.random.Generator) -> PairDraws:
@@ -98,21 +134,26 @@ def draw_pairs(fit: Fit, draws: int, rng: np.random.Generator) -> PairDraws:
     point = rng.random((runs, draws, 1))
     cells = (fit.weights.cumsum(axis=1)[:, None, :-1] <= point).sum(axis=2)
     normal = rng.standard_normal((runs, draws, policies))
-    upper = np.empty((runs, draws, policies * (policies - 1) // 2))
+    scores, numbers = np.empty_like(normal), np.full((runs, draws), -1)
+    upper = [np.empty((policies * (policies - 1) // 2, 0))]
     for cell in np.unique(cells).tolist():
-        places = np.nonzero(cells == cell)
-        roots = np.linalg.cholesky(fit.covariance[:, cell])
-        moved = (normal @ roots.swapaxes(1, 2))[places]
+        is_here = cells == cell
+        there = np.flatnonzero(is_here.any(axis=1))
+        roots = np.linalg.cholesky(fit.covariance[there, cell])
+        moved = (normal[there] @ roots.swapaxes(1, 2))[is_here[there]]
         # All draws of a single run share its numbers, which then need no copy for each.
-        of_run = places[0] if runs > 1 else slice(0, 1)
-        upper[places] = _logits(fit, cell, of_run, moved, rng)
-    return PairDraws(policies, upper)
+        of_run = np.nonzero(is_here)[0] if runs > 1 else slice(0, 1)
+        scores[is_here] = moved + fit.scores[of_run, cell]
+        if fit.cells_with_effects[cell]:
+            numbers[is_here] = numbers.max() + 1 + np.arange(len(moved))
+            upper.append(_logits(fit, cell, of_run, moved, rng))
+    return PairDraws(scores, numbers, np.concatenate(upper, axis=1))
 
 
 def _logits(
     fit: Fit, cell: int, runs: IntArray | slice, moved: FloatArray, rng: np.random.Generator
 ) -> FloatArray:
-    """Logits of the pairs i < j in N draws from a cell, shape (N, K (K - 1) / 2).
+    """Logits of the pairs i < j in N draws from a cell with effects of pairs, shape (K (K - 1) / 2, N).
 
     Args:
         fit: The posterior.
@@ -122,30 +163,38 @@ def _logits(
         rng: Source of the draws of the pairs' effects.
     """
     draws, policies = moved.shape
-    variance = fit.effect_variance[:, cell]
-    has_effects = bool(variance.any())
-    scores = moved if has_effects else moved + fit.scores[runs, cell]
-    logits = np.empty((draws, policies * (policies - 1) // 2))
+    first, second = _pairs(policies)
+    logits, scores = np.empty((first.size, draws)), np.ascontiguousarray(moved.T)
     for policy, row in _rows(policies):
-        np.subtract(scores[:, policy, None], scores[:, policy + 1 :], out=logits[:, row])
-    if has_effects:
-        first, second = np.triu_indices(policies, 1)
-        modes = differences(fit.scores[:, cell]) + fit.effects[:, cell]
-        own = np.asarray(rng.standard_normal(logits.shape))
-        own *= np.sqrt(variance[:, first, second])[runs]
-        logits *= fit.sharing[:, cell, first, second][runs]
-        logits += np.asarray(modes[:, first, second])[runs]
-        logits += own
+        np.subtract(scores[policy], scores[policy + 1 :], out=logits[row])
+    deviation = np.sqrt(fit.effect_variance[:, cell, first, second])
+    logits *= fit.sharing[:, cell, first, second][runs].T
+    logits += fit.logits[:, cell, first, second][runs].T
+    logits += (rng.standard_normal((draws, first.size)) * deviation[runs]).T
     return logits
 
 
-def _rows(policies: int) -> Iterator[tuple[int, slice]]:
+@lru_cache(maxsize=_KEPT)
+def _rows(policies: int) -> tuple[tuple[int, slice], ...]:
     """Each policy but the last, with the places of its pairs with later policies."""
-    begin = 0
-    for first in range(policies - 1):
-        end = begin + policies - 1 - first
-        yield first, slice(begin, end)
-        begin = end
+    ends = np.arange(policies - 1, 0, -1).cumsum().tolist()
+    return tuple((first, slice(begin, end)) for first, (begin, end) in enumerate(pairwise([0, *ends])))
+
+
+@lru_cache(maxsize=_KEPT)
+def _pairs(policies: int) -> tuple[IntArray, IntArray]:
+    """The pairs i < j, row by row: all i, and all j."""
+    return np.triu_indices(policies, 1)
+
+
+@lru_cache(maxsize=_KEPT)
+def _ordered_pairs(policies: int) -> tuple[IntArray, FloatArray]:
+    """Where the pairs i < j have each ordered pair, and its sign there (0 on the diagonal); shape (K, K)."""
+    place, sign = np.zeros((policies, policies), dtype=np.int64), np.zeros((policies, policies))
+    first, second = _pairs(policies)
+    place[first, second] = place[second, first] = np.arange(first.size)
+    sign[first, second], sign[second, first] = 1.0, -1.0
+    return place, sign
 
 
 def information_below(logits: FloatArray, threshold: float) -> FloatArray:

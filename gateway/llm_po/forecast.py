@@ -65,12 +65,13 @@ class _Behind:
         one half: given what they share they are independent, and that is integrated over.
         """
         bounded = np.clip(self.chance, _LEAST_CHANCE, 1 - _LEAST_CHANCE)
-        odds = _SHARED_SPREAD * (np.log1p(-bounded) - np.log(bounded))
+        odds = np.exp(_SHARED_SPREAD * (np.log(bounded) - np.log1p(-bounded)))
         everyone = np.arange(self.chance.shape[1])
-        odds[:, everyone, everyone] = np.inf
+        odds[:, everyone, everyone] = 0.0
         not_best = np.zeros(self.chance.shape[:2])
         for node, weight in zip(_NODES, _NODE_WEIGHTS, strict=True):
-            not_best -= weight * np.expm1(-np.logaddexp(0.0, -odds - _LOGISTIC_SCALE * node).sum(axis=2))
+            given = odds * math.exp(-_LOGISTIC_SCALE * node)  # odds of being behind, given what is shared
+            not_best -= weight * np.expm1(-np.log1p(given, out=given).sum(axis=2))
         return not_best
 
     @property
@@ -177,7 +178,12 @@ def expected_information(fit: Fit, threshold: float) -> FloatArray:
     checked_epsilon(threshold - 0.5)
     likely = (fit.weights > LEAST_WEIGHT).any(axis=0)
     logits, deviation = fit.logits[:, likely], np.sqrt(fit.logit_variance[:, likely])
-    expected = np.zeros_like(deviation)
+    # Where the lowest node is above the threshold, no node tells anything.
+    tells = logits + _NODES[0] * deviation < math.log(threshold / (1 - threshold))
+    some_logits, some_deviation = logits[tells], deviation[tells]
+    told = np.zeros_like(some_logits)
     for node, weight in zip(_NODES, _NODE_WEIGHTS, strict=True):
-        expected += weight * information_below(logits + node * deviation, threshold)
+        told += weight * information_below(some_logits + node * some_deviation, threshold)
+    expected = np.zeros_like(logits)
+    expected[tells] = told
     return np.asarray(np.einsum("rg,rgij->rij", fit.weights[:, likely], expected))

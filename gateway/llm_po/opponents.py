@@ -46,7 +46,7 @@ def promise(fit: Fit, missing: FloatArray, threshold: float, prices: FloatArray)
             is below it.
         prices: The price of a comparison of each pair, shape (R or 1, K, K).
     """
-    logits, variance = fit.logit_moments()
+    logits, variance = fit.logit_moments
     prices = np.broadcast_to(prices, logits.shape)
     itself = np.eye(logits.shape[1], dtype=np.bool_)
     may_beat = (logits < math.log(threshold / (1 - threshold)) + _FURTHEST * np.sqrt(variance)) & ~itself

@@ -223,7 +223,7 @@ def _no_worse_than_any_pairs(situation: Situation, draws: int, rng: np.random.Ge
     serves to show that, so that cyclic preferences end as no winner instead of using up the budget.
     """
     drawn = draw_pairs(situation.fit, draws, rng)
-    nowhere_else = np.zeros((*drawn.upper.shape[:2], situation.policies))
+    nowhere_else = np.zeros_like(drawn.scores)
     certified, rivals = _certified_and_rivals(situation, drawn, nowhere_else, rng)
     return _or_beaten(np.stack([rivals, certified], axis=2), situation, drawn, rng)
 
@@ -249,9 +249,10 @@ def _or_beaten(pairs: IntArray, situation: Situation, drawn: PairDraws, rng: np.
     is_cyclic = drawn.worst.max(axis=2) <= -math.log(threshold / (1 - threshold))
     if not is_cyclic.any():
         return pairs
-    shown, bound = beaten_nats(situation.wins, design), 0.5 - design.epsilon
     if design.assumes_winner:
         shown, bound = against_best(situation.evidence, situation.at_half, situation.debts) / NANO, 0.5
+    else:
+        shown, bound = beaten_nats(situation.wins, design), 0.5 - design.epsilon
     runs, draws = np.nonzero(is_cyclic)
     needed = np.maximum(design.no_winner_nats - shown[runs], 0.0) + _TINY
     pace = np.maximum(information_below(drawn.worst[runs, draws], bound), SMALLEST_NO_WORSE_PACE)

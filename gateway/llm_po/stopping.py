@@ -253,17 +253,18 @@ def beaten_nats(wins: IntArray, design: Design) -> FloatArray:
 def _beaten(won: IntArray, lost: IntArray, is_itself: BoolArray, design: Design) -> FloatArray:
     """`beaten_nats` of policies by how often they won and lost against each, shape (..., K)."""
     bound = 0.5 - design.epsilon
-    alternatives = np.expand_dims(bound * _ALTERNATIVES, tuple(range(1, won.ndim + 1)))
-    ratios = won.astype(np.float64) * np.log(alternatives / bound)
-    ratios += lost * np.log((1 - alternatives) / (1 - bound))
+    alternatives = bound * _ALTERNATIVES
+    ratios = np.multiply.outer(np.log(alternatives / bound), won)
+    ratios += np.multiply.outer(np.log((1 - alternatives) / (1 - bound)), lost)
     mixed = np.where(is_itself, -np.inf, _log_mean(ratios, axis=0))
     return np.asarray(_log_mean(mixed, axis=-1) + math.log(won.shape[-1] / (design.ever - 1)))
 
 
 def _log_mean(logs: FloatArray, axis: int) -> FloatArray:
     """Logarithm of the mean along an axis."""
-    top = logs.max(axis=axis)
-    return np.asarray(np.log(np.exp(logs - np.expand_dims(top, axis)).mean(axis=axis)) + top)
+    top = logs.max(axis=axis, keepdims=True)
+    shares = np.exp(logs - top).sum(axis=axis) / logs.shape[axis]
+    return np.asarray(np.log(shares) + top.squeeze(axis))
 
 
 def qualified(tally: Tally, design: Design) -> BoolArray:

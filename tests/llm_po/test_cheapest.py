@@ -22,8 +22,10 @@ RUNS, DRAWS = 4, 60
         worlds.bradley_terry("b", np.linspace(0.6, -0.6, 6)).preferences,
         worlds.cycle("c", 3, 0.6).preferences,
         np.full((4, 4), 0.5),
+        worlds.bradley_terry("b", np.linspace(0.3, -0.3, 14)).preferences,
+        np.full((10, 10), 0.5),
     ],
-    ids=["scores", "cycle", "equals"],
+    ids=["scores", "cycle", "equals", "many scores", "many equals"],
 )
 def test_no_policy_costs_less_than_the_one_found(
     preferences: FloatArray, each: int, elsewhere: float
