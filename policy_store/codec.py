@@ -189,6 +189,7 @@ def counts_from(reply: Sequence[Any]) -> Counts:
         votes=counted.get("votes", 0),
         voters=counted.get("voters", 0),
         largest_voter=counted.get("largest_voter", 0),
+        over_key_share=counted.get("over_key_share", 0),
         sides={
             cast("tuple[int, int, int, int]", tuple(map(int, name.removeprefix(_SIDE).split(":")))): value
             for name, value in counted.items()

@@ -78,6 +78,9 @@ class Counts:
     votes: int = 0  # two per comparison of users who saw one answer each, one of a user who saw both
     voters: int = 0  # how many gave these votes; each vote of an unknown voter counts as a voter
     largest_voter: int = 0  # most votes of one voter
+    over_key_share: int = (
+        0  # reports that did not count because of their API key's share, repetitions included
+    )
     # reported units, by pair, kind of coin and side
     sides: Mapping[tuple[int, int, int, int], int] = field(default_factory=dict)
     builds: Mapping[int, Builds] = field(default_factory=dict)  # without inherited comparisons

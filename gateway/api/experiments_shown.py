@@ -27,6 +27,7 @@ from gateway.learning.progress import ExperimentProgress
 
 _MOST_EVENTS: Final = 50
 
+_MANY_REFUSED: Final = 10  # reports not counted for the share of their key, before that is worth a warning
 _DEARER: Final = 1.2  # operators are warned if a policy costs this many times as much as the incumbent
 _OTHER_DEFINITION: Final = (
     "This replica's file defines the experiment differently from the store, so the incumbent answers "
@@ -296,6 +297,12 @@ def _warnings(live: LiveExperiment, reading: ExperimentProgress) -> list[str]:
     warnings += [each.sentence() for each in reading.signals if each.is_below_chance]
     if reading.judge is not None and reading.judge.unpaid is not None:
         warnings.append(reading.judge.unpaid)
+    refused = reading.counts.over_key_share
+    if refused >= _MANY_REFUSED and refused >= reading.counts.votes / 2:
+        warnings.append(
+            f"{refused} reports were not counted, because one API key may give {live.key_share:.4g} of the "
+            "votes on a pair (feedback.key_share). If that key serves most of the traffic, raise it, up to 1."
+        )
     # A hold is to be looked at if there are enough comparisons; unlike replicas and reports at any time.
     has_enough = reading.counts.comparisons >= reading.view.experiment.min_comparisons
     balance = reading.balance

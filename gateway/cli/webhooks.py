@@ -87,7 +87,7 @@ def replay_letters(
 ) -> None:
     """Send dead letters again; a receiver that was gone is asked again."""
     answer = send_json("POST", url, _path(name, "replay"), api_key, {"ids": ids or []})
-    typer.echo(json_text.dumps(answer) if json else f"{answer['replayed']} events are sent again.")
+    typer.echo(json_text.dumps(answer) if json else f"Sent again: {answer['replayed']}.")
 
 
 def _path(name: str, suffix: str) -> str:

@@ -246,7 +246,8 @@ class FeedbackSpec(Section):
         gt=0,
         le=1,
         description="Largest share of the votes on a pair that one API key may give, whatever users it "
-        "names; its first ten votes are always allowed. No effect if the gateway knows a single client key.",
+        "names; its first ten votes are always allowed. If one key serves most of the traffic, most of its "
+        "votes do not count: then raise it. No effect if the gateway knows a single client key.",
     )
     shared_ids: bool = Field(
         default=False,

@@ -28,7 +28,7 @@ for position = 2, #ARGV, 2 do
   redis.call('HDEL', KEYS[9], string.sub(member, 1, space - 1))
   local said = cjson.decode(string.sub(member, space + 1))
   keys.queues = {KEYS[queue], KEYS[queue + 1]}
-  local refused = over_cap(keys.votes, pair_of(said), vote_of(said, 7))
+  local refused = over_cap(keys.votes, keys.counts, pair_of(said), vote_of(said, 7))
   if refused then
     became[#became + 1] = refused[2]
   else

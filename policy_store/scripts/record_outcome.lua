@@ -22,7 +22,7 @@ end
 if refused then
   return refused
 end
-refused = over_cap(keys.votes, pair_of(said), vote_of(said, 7))
+refused = over_cap(keys.votes, keys.counts, pair_of(said), vote_of(said, 7))
 if refused then
   return refused
 end

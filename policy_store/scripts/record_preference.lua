@@ -10,7 +10,7 @@ local refused, threshold = refusal(KEYS[1], KEYS[6], said[1], said[2], said[5], 
 if refused then
   return refused
 end
-refused = over_cap(keys.votes, pair_of(said), vote_of(said, 7))
+refused = over_cap(keys.votes, keys.counts, pair_of(said), vote_of(said, 7))
 if refused then
   return refused
 end

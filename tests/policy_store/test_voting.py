@@ -151,6 +151,7 @@ async def test_key_gives_no_more_than_its_share_of_a_pair(store: PolicyStore) ->
     for number in range(13):
         await report(store, f"honest{number}", 0, 1.0, key=f"key{number}", key_share=0.5)
     assert await given(40, "b") == 3
+    assert (await store.counts(NAME, 1)).over_key_share == 30 + 37
 
 
 async def test_counts_and_log_say_who_decided(store: PolicyStore) -> None:

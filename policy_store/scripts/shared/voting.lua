@@ -36,13 +36,15 @@ local function note_vote(votes, pair, vote)
 end
 
 -- The reply to a vote that its voter or its key may not give any more; or nil, and the vote is recorded.
-local function over_cap(votes, pair, vote)
+-- Votes beyond the share of their key are counted, because much of them starves the experiment.
+local function over_cap(votes, counts, pair, vote)
   local refused = over_voter_cap(votes, pair, vote)
   if refused then
     return refused
   end
   local own, all = amount(votes, pair .. ':key:' .. vote.key), amount(votes, pair .. ':votes')
   if vote.key ~= '' and vote.key_share < 1 and own >= FREE_VOTES and own + 1 > vote.key_share * (all + 1) then
+    redis.call('HINCRBY', counts, 'over_key_share', 1)
     return {'over_cap', 'key_share'}
   end
   -- This is the first write, because a server out of memory refuses the first one and so the whole script.

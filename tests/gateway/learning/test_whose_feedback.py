@@ -95,7 +95,7 @@ async def test_one_user_votes_once_on_a_pair(gateway: Whole) -> None:
 
 
 async def test_one_key_among_several_promotes_nothing(upstream: FakeUpstream, embedded_url: str) -> None:
-    """Hundreds of votes of made-up users for one policy: ten are taken, and nothing is decided."""
+    """Votes of many made-up users for one policy: ten are taken, nothing is decided, and why is said."""
     promotion = {"min_comparisons": 2}
     async with keyed(upstream, embedded_url, promotion=promotion) as gateway:
         await replace(gateway, key="ops").planned()
@@ -108,6 +108,8 @@ async def test_one_key_among_several_promotes_nothing(upstream: FakeUpstream, em
 
     assert found["state"] == "running"
     assert found["comparisons"] <= 5
+    (warning,) = (each for each in found["warnings"] if "feedback.key_share" in each)
+    assert warning.startswith("50 reports were not counted, because one API key may give 0.5 of the votes")
 
 
 async def test_decision_waits_for_enough_voters(upstream: FakeUpstream, embedded_url: str) -> None:
