@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any, Final, cast
 
-from policy_store.counts import Builds, Counts, Trials, Waiting
+from policy_store.counts import Builds, Counts, Results, Trials, Waiting
 from policy_store.errors import NewerVersionError
 from policy_store.events import LoggedEvent
 from policy_store.experiment import Experiment
@@ -24,6 +24,7 @@ _MICRO: Final = 1_000_000
 _SOURCE: Final = "source:"
 _SIDE: Final = "side:"
 _SERVED: Final = "served:"
+_SEGMENT: Final = "segment:"
 _AT_HALF: Final = "half"
 _UNIT_DIGITS: Final = 12  # of a unit in the log: among a million units, two begin alike once in 500 logs
 _RECEIPTS: Final = {receipt.value: receipt for receipt in Receipt}
@@ -197,6 +198,7 @@ def counts_from(reply: Sequence[Any]) -> Counts:
         },
         trials=_trials_from(*tried) if tried else None,
         builds=_builds_from(counted),
+        by_segment=_segments_from(counted),
         by_source={
             name.removeprefix(_SOURCE): value for name, value in counted.items() if name.startswith(_SOURCE)
         },
@@ -229,6 +231,22 @@ def _builds_from(counted: Mapping[str, int]) -> dict[int, Builds]:
     }
 
 
+def _segments_from(counted: Mapping[str, int]) -> dict[tuple[str, str], dict[tuple[int, int], Results]]:
+    """The results in each segment by pair, from fields `segment:first:second:result:path=value`."""
+    found: dict[tuple[str, str], dict[tuple[int, int], dict[str, int]]] = {}
+    for name, value in counted.items():
+        if name.startswith(_SEGMENT):
+            place, _, segment = name.removeprefix(_SEGMENT).partition("=")
+            first, second, result, path = place.split(":", 3)
+            pairs = found.setdefault((path, segment), {})
+            pairs.setdefault((int(first), int(second)), {})[result] = value
+    words = [result.value for result in (Result.WIN, Result.LOSS, Result.TIE)]
+    return {
+        segment: {pair: Results(*(said.get(word, 0) for word in words)) for pair, said in pairs.items()}
+        for segment, pairs in found.items()
+    }
+
+
 def _ledger(counted: Mapping[str, int], policies: int) -> dict[str, Any]:
     """The fields that `Counts` and `Inherited` share, from a counts hash."""
     indices = range(policies)
@@ -257,6 +275,11 @@ def note_on(report: Report) -> str:
     position = "" if report.position is None else str(report.position)
     served = ",".join(report.served) if any(report.served) else ""
     return "|".join((report.unit[:_UNIT_DIGITS], str(report.given_at or ""), position, served))
+
+
+def segments_on(report: Report) -> str:
+    """The segments of a report, in the form of `segments_of` in shared/segments.lua."""
+    return "".join(f";{path}={value}" for path, value in report.segments)
 
 
 def _noted(unit: str, given: str, position: str, served: str) -> dict[str, Any]:
@@ -310,6 +333,7 @@ def log_record_from(entry: Mapping[str, str]) -> LogRecord:
         source=entry["source"],
         at=seconds(entry["at"]),
         voters=tuple(entry["voters"].split(",")) if "voters" in entry else (),
+        segments=dict(each.split("=", 1) for each in entry.get("segments", "").split(";") if each),
         **_noted(*(entry.get(field, "") for field in ("unit", "given", "position", "served"))),
     )
 

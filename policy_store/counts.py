@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 # How many outcomes of a pair's first and of its second policy wait for one of the other.
 Waiting = tuple[int, int]
@@ -47,6 +48,18 @@ class Builds:
     changed_at: int | None
 
 
+class Results(NamedTuple):
+    """How often each result of a pair was counted, seen from its first policy."""
+
+    wins: int = 0
+    losses: int = 0
+    ties: int = 0
+
+
+SegmentCounts = Mapping[tuple[int, int], Results]
+"""What was counted in one segment, by pair; only pairs with comparisons."""
+
+
 @dataclass(frozen=True, slots=True)
 class Counts:
     """Everything counted so far in one generation. Matrices are K x K nested tuples.
@@ -72,6 +85,8 @@ class Counts:
     inherited: int = 0  # how many of the comparisons are inherited
     inherited_from: int | None = None  # from this generation, if any
     by_source: Mapping[str, int] = field(default_factory=dict)  # without inherited comparisons
+    # by path and value, without inherited comparisons
+    by_segment: Mapping[tuple[str, str], SegmentCounts] = field(default_factory=dict)
     # only pairs with waiting outcomes
     waiting: Mapping[tuple[int, int], Waiting] = field(default_factory=dict)
     reports_held: int = 0  # reports that do not count yet, because their units are too young

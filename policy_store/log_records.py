@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from policy_store.events import LoggedEvent
@@ -35,6 +36,9 @@ class Comparison:
             saw both.
         served: Digests of the builds that served: of the model and the `system_fingerprint` as the
             provider named them in its answer; "" if one is unknown.
+        segments: For each path the value in the requests of the comparison; `(none)` if they had none,
+            `(other)` for values that are not counted by themselves, and `(mixed)` if the two answers were
+            given to requests of different values. No other value has parentheses.
     """
 
     number: int
@@ -50,6 +54,7 @@ class Comparison:
     given_at: tuple[int, ...] = ()
     position: int | None = None
     served: tuple[str, ...] = ()
+    segments: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

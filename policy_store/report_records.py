@@ -68,6 +68,8 @@ class Report(NamedTuple):
             saw one answer only.
         served: Digests of the builds of their models that served the policies, as `Comparison.served` has
             them; of an outcome, the one that served its own policy. Empty if none is known.
+        segments: The segments of its request, each a path and a value as `Comparison.segments` has them,
+            without `;`, `|`, and `=` in a path. Empty if none is known.
     """
 
     experiment: str
@@ -92,6 +94,7 @@ class Report(NamedTuple):
     position: int | None = None
     served: tuple[str, ...] = ()
     voter_cap_per_experiment: int = 0
+    segments: tuple[tuple[str, str], ...] = ()
 
     @property
     def caps(self) -> str:

@@ -149,5 +149,5 @@ def _counting_arguments(report: Report) -> tuple[str | int, ...]:
         report.key,
         report.caps,
         repr(float(report.key_share)),
-        f"{report.definition}|{codec.note_on(report)}",
+        f"{report.definition}{codec.segments_on(report)}|{codec.note_on(report)}",
     )

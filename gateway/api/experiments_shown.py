@@ -16,6 +16,7 @@ from gateway.api.policies_shown import (
     ReportingShown,
 )
 from gateway.api.promotions_shown import StageShown, WatchShown
+from gateway.api.segments_shown import SegmentShown
 from gateway.api.sources_shown import BuildsShown, SignalShown, SourceShown
 from gateway.experiments.builds import changed_builds
 from gateway.experiments.happenings import told
@@ -179,6 +180,10 @@ class ExperimentDetail(ExperimentSummary):
     builds: list[BuildsShown] = Field(
         default=[], description="Which builds of their models served the policies, as far as providers say."
     )
+    segments: list[SegmentShown] = Field(
+        default=[],
+        description="Who is preferred in each of the experiment's `segments`; empty without the option.",
+    )
     votes: int = Field(
         default=0,
         description="Votes in comparisons: one if two answers were shown, two if each unit saw one answer.",
@@ -250,6 +255,7 @@ class ExperimentDetail(ExperimentSummary):
             fit_p_value=view.plan.proposal.fit_p_value if view.plan else None,
             matches_store=live.matches_store,
             builds=BuildsShown.each(counts, experiment.policies),
+            segments=SegmentShown.each(counts, experiment.policies, reading.leader),
             votes=counts.votes,
             voters=counts.voters,
             largest_voter=counts.largest_voter,

@@ -28,6 +28,7 @@ BAR_CELLS: Final = 24
 PROMPT_WIDTH: Final = 120
 AGREEMENTS: Final = {"agree": "they agree", "disagree": "they disagree", "open": "too few to say"}
 LATEST_EVENTS: Final = 8
+SEGMENT_PAIRS: Final = 3
 PLANNED: Final = frozenset(state.value for state, facts in STATES.items() if facts.is_planned)
 
 _VERIFY: Final = COMMANDS["verify"]
@@ -99,7 +100,9 @@ def show_experiment(
         console.print(Text(line))
     console.print(shown.evidence())
     console.print(shown.wins())
-    if answer.get("guardrails"):  # gateways of earlier versions know none
+    if answer.get("segments"):  # gateways of earlier versions know none
+        console.print(shown.segments())
+    if answer.get("guardrails"):  # nor these
         console.print(shown.guardrails())
     console.print(shown.policies())
     for line in event_lines(answer["events"][-LATEST_EVENTS:]):
@@ -277,6 +280,28 @@ class ShownExperiment:
                 f"{row['nats']:.2f}",
                 "-" if needed is None else f"{needed:.2f}",
             )
+        return table
+
+    def segments(self) -> Table:
+        """Who is preferred in each segment, for the pairs compared most."""
+        table = Table("segment", "preferred", box=None, pad_edge=False)
+        for title in ("to", "in", "95 % interval", "wins", "losses", "ties"):
+            table.add_column(title, justify="right")
+        for segment in self._answer["segments"]:
+            name = f"{segment['path']} {segment['value']}"
+            for row in segment["pairs"][:SEGMENT_PAIRS]:
+                rate = "-" if row["win_rate"] is None else f"{row['win_rate']:.0%}"
+                table.add_row(
+                    Text(name),
+                    Text(row["policy"]),
+                    Text(row["rival"]),
+                    rate,
+                    f"{row['low']:.0%} to {row['high']:.0%}",
+                    *(f"{row[result]:,}" for result in ("wins", "losses", "ties")),
+                )
+                name = ""
+            if more := len(segment["pairs"][SEGMENT_PAIRS:]):
+                table.add_row("", f"and {more} more")
         return table
 
     def guardrails(self) -> Table:

@@ -19,6 +19,7 @@ from gateway.config.prior import PriorSpec
 from gateway.config.promotion import PromotionSpec
 from gateway.config.references import MAX_POLICIES, MIN_POLICIES
 from gateway.config.section import Section
+from gateway.config.segments import Segments
 from gateway.config.values import (
     Level,
     Margin,
@@ -187,6 +188,12 @@ class ExperimentSpec(Section):
         description="Which feedback is evidence: what users say (`explicit`: votes, ratings), what they do "
         "(`implicit`: kept answers, implicit signals, what is missing). Unless given, all of it; otherwise "
         "the rest only informs forecasts.",
+    )
+    segments: Segments | None = Field(
+        default=None,
+        description="Up to three keys of the requests' metadata, such as `metadata.plan`: comparisons record "
+        "their values, and win rates are also shown by value. Values are stored and shown as they are, so "
+        "name nothing personal. What is decided does not depend on them.",
     )
     prior: PriorSpec | None = Field(
         default=None,

@@ -3,11 +3,12 @@
 An id is `chatcmpl-`, `resp_` or `msg_`, depending on the kind of request, followed by the base64url form of
 `version | nonce | ciphertext | tag`. The ciphertext hides which policies a caller is comparing, the tag makes
 ids unforgeable (AES-GCM-SIV: random nonces may repeat without harm, however many ids a key seals). Any
-replica with the key opens any id. An id holds a digest of the experiment's name, so all ids have the same
+replica with the key opens any id. An id holds a digest of the experiment's name, so that ids have the same
 length. It also holds the start of the definition's fingerprint, because a store that lost something may use
-a generation's number twice, and digests of the builds that served the answer. Ids of version 1, which did not
-name the caller, of version 2, which did not name the definition, and of version 3, which did not name the
-builds, are opened as long as they are valid.
+a generation's number twice, and digests of the builds that served the answer. Version 5 also holds the
+segments of the request as text; without segments an id is of version 4. Ids of version 1, which did not name
+the caller, of version 2, which did not name the definition, and of version 3, which did not name the builds,
+are opened as long as they are valid.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ ANY_DEFINITION: Final = bytes(DEFINITION_BYTES)
 _SERVED_BYTES: Final = 2 * BUILD_BYTES
 UNKNOWN_BUILDS: Final = bytes(_SERVED_BYTES)
 _VERSION: Final = b"\x04"
+_WITH_SEGMENTS: Final = b"\x05"
 _ASSOCIATED_DATA: Final = b"llmpo assignment \x01"
 _NONCE_BYTES: Final = 12
 _TAG_BYTES: Final = 16
@@ -63,6 +65,7 @@ _PAYLOAD_BYTES: Final = {
     b"\x02": _PAYLOAD_2.size,
     b"\x03": _PAYLOAD_3.size,
     _VERSION: _PAYLOAD.size,
+    _WITH_SEGMENTS: _PAYLOAD.size,  # and the segments as text
 }
 _OVERHEAD_BYTES: Final = len(_VERSION) + _NONCE_BYTES + _TAG_BYTES
 _UNASSIGNED: Final = 0xFF
@@ -94,6 +97,7 @@ class Assignment(NamedTuple):
             id's version did not say.
         coin: How the coin was weighted that chose the side.
         served: Digests of the builds that served `first` and `second`, one after the other; 0 if unknown.
+        segments: The segments of the request, as `segments_in` writes them; empty if the file named none.
     """
 
     experiment: str
@@ -111,6 +115,7 @@ class Assignment(NamedTuple):
     definition: bytes = ANY_DEFINITION
     coin: Coin = Coin.UNSAID
     served: bytes = UNKNOWN_BUILDS
+    segments: str = ""
 
     @property
     def builds(self) -> tuple[str, str]:
@@ -203,7 +208,8 @@ class ResponseIds:
                 assignment.voter,
                 assignment.definition,
                 assignment.served,
-            )
+            ),
+            assignment.segments,
         )
 
     def seal_unassigned(
@@ -212,12 +218,13 @@ class ResponseIds:
         prefix: str = CHAT.id_prefix,
         key: bytes = NOBODY,
         why: Apart = Apart.NOT_DRAWN,
+        segments: str = "",
     ) -> str:
         """An id for an answer of an experiment that belongs to no comparison; it looks like any other."""
         digest, unit = self._digest(experiment), bytes(UNIT_BYTES)
         whose = key, NOBODY, ANY_DEFINITION, UNKNOWN_BUILDS
         fields = (_UNASSIGNED, why, 0, 0, 0, 0, digest, unit, 0, *whose)
-        return prefix + self._seal(_PAYLOAD.pack(*fields))
+        return prefix + self._seal(_PAYLOAD.pack(*fields), segments)
 
     def voter(self, key: str | None, name: str) -> bytes:
         """A digest of a user that an API key names, for ids and the store; it does not reveal the user."""
@@ -241,7 +248,7 @@ class ResponseIds:
                 `forged_id` (changed, or sealed with a key no longer known) or `unknown_experiment`.
         """
         plain = self._decrypt(_decode(response_id)).ljust(_PAYLOAD.size, b"\0")
-        flags, generation, first, second, *more = _PAYLOAD.unpack(plain)
+        flags, generation, first, second, *more = _PAYLOAD.unpack_from(plain)
         plan, expires_at, digest, unit, assigned_at, key, voter, definition, served = more
         coin, plan_version = coin_and_plan(plan)
         experiment = self._name(digest)
@@ -267,6 +274,7 @@ class ResponseIds:
             definition,
             coin,
             served,
+            plain[_PAYLOAD.size :].decode(),
         )
 
     def _ciphers(self) -> tuple[AESGCMSIV, ...]:
@@ -276,10 +284,11 @@ class ResponseIds:
             self._keys, self._kept_ciphers = keys, tuple(AESGCMSIV(key) for key in keys.all)
         return self._kept_ciphers
 
-    def _seal(self, payload: bytes) -> str:
+    def _seal(self, payload: bytes, segments: str) -> str:
         nonce = os.urandom(_NONCE_BYTES)
-        sealed = self._ciphers()[0].encrypt(nonce, payload, _ASSOCIATED_DATA)
-        return _encoded(_VERSION + nonce + sealed).decode()
+        version = _WITH_SEGMENTS if segments else _VERSION
+        sealed = self._ciphers()[0].encrypt(nonce, payload + segments.encode(), _ASSOCIATED_DATA)
+        return _encoded(version + nonce + sealed).decode()
 
     def _decrypt(self, token: bytes) -> bytes:
         nonce, sealed = token[1 : 1 + _NONCE_BYTES], token[1 + _NONCE_BYTES :]
@@ -357,7 +366,9 @@ def _decode(response_id: str) -> bytes:
     except Base64Error:
         raise malformed_id() from None
     # The decoder skips foreign characters and ignores spare bits, so only the canonical spelling is accepted.
-    if len(token) != _PAYLOAD_BYTES.get(token[:1], -1) + _OVERHEAD_BYTES:
+    version, payload_bytes = token[:1], len(token) - _OVERHEAD_BYTES
+    known_bytes = _PAYLOAD_BYTES.get(version, payload_bytes + 1)
+    if payload_bytes < known_bytes or (payload_bytes > known_bytes and version != _WITH_SEGMENTS):
         raise malformed_id()
     if _encoded(token) != text:
         raise malformed_id()

@@ -83,6 +83,7 @@ class LiveExperiment:
         informing: The role of each declared signal that is no evidence but informs forecasts.
         found: What the gateway finds itself in conversations that are sent back; None for nothing.
         may_correct: Whether a later word of a voter takes the place of an earlier one.
+        segments: Paths into requests by which comparisons are also counted.
         spools: Whether reports wait in a file while the store is away.
         shares_ids: Whether any client key may report on an answer, not only the key that got it.
         definition: Fingerprint of the experiment's definition.
@@ -128,6 +129,7 @@ class LiveExperiment:
     may_correct: bool = False
     shares_ids: bool = False
     spools: bool = False
+    segments: tuple[str, ...] = ()
     definition: str = ""
     matches_store: bool = True
     caps: ExposureCaps | None = None

@@ -16,6 +16,7 @@ from gateway.errors import InvalidFeedbackError, StoreHeldError
 from gateway.experiments.collecting import WAYS, Takes
 from gateway.experiments.missing_answers import Lack
 from gateway.experiments.response_ids import ANY_DEFINITION, NOBODY, Assignment
+from gateway.experiments.segments import segments_counted
 from gateway.experiments.snapshot import LiveExperiment
 from gateway.experiments.store_history import StoreHistory
 from gateway.learning.acknowledging import SETTLED, NotCounted, not_counted
@@ -342,6 +343,7 @@ class ReportRecorder:
             assignment.position,
             builds[side : side + 1] if experiment.way.rates_answers else builds,
             (is_named and experiment.voter_cap_per_experiment) or 0,
+            segments_counted(assignment.segments, experiment.segments) if assignment.segments else (),
         )
 
 

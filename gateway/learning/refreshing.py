@@ -227,6 +227,7 @@ def live_experiment(definition: Definition, view: ExperimentView | None) -> Live
         may_correct=spec.feedback.changed_mind == "replace",
         shares_ids=spec.feedback.shared_ids,
         spools=spec.feedback.spool,
+        segments=tuple(spec.segments or ()),
         definition=definition.experiment.fingerprint(),
         matches_store=matches,
         **(_guarded(definition, view) if view and matches else {}),

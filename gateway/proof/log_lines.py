@@ -25,7 +25,7 @@ from policy_store.states import ExperimentState
 from policy_store.watch_records import Watch, WatchTerms
 
 LOG_SCHEMA: Final = 1
-_NOTED: Final = frozenset({"units", "given_at", "position", "served"})
+_NOTED: Final = frozenset({"units", "given_at", "position", "served", "segments"})
 _LISTS: Final = ("voters", "units", "given_at", "served")
 _WHOLE: Final = {
     "comparison": ("number", "first", "second", "probability_millionths", "plan_version"),
@@ -34,8 +34,8 @@ _WHOLE: Final = {
     "inherited": ("generation", "after", "comparisons"),
 }
 """For each type of record, what is a whole number in it."""
-# Later versions may say more of a comparison, such as its `segment`; no promise rests on that.
-_COMPARISON: Final = frozenset(Comparison.__dataclass_fields__) - frozenset(_LISTS)
+# Later versions may say more of a comparison; no promise rests on that.
+_COMPARISON: Final = frozenset(Comparison.__dataclass_fields__) - {*_LISTS, "segments"}
 
 
 def header_line(
@@ -119,7 +119,7 @@ def record_fields(record: LogRecord) -> dict[str, Any]:
         case Comparison():
             # What earlier versions did not log is left out where nothing is known.
             said = asdict(record).items()
-            known = {name: value for name, value in said if name not in _NOTED or value not in (None, ())}
+            known = {name: value for name, value in said if name not in _NOTED or value not in (None, (), {})}
             return {"type": "comparison", **known}
         case LoggedPlan():
             return {"type": "plan", **asdict(record)}
@@ -149,7 +149,7 @@ def record_from(fields: dict[str, Any]) -> LogRecord:
         case "comparison":
             known = {name: value for name, value in values.items() if name in _COMPARISON}
             known.update((name, tuple(values.get(name, ()))) for name in _LISTS)
-            return Comparison(**known)
+            return Comparison(**known, segments=_segments(values.get("segments", {})))
         case "plan":
             values["forecasts"] = tuple(_forecast(*each) for each in values["forecasts"])
             return LoggedPlan(**values)
@@ -161,6 +161,13 @@ def record_from(fields: dict[str, Any]) -> LogRecord:
             return Inherited(**values)
         case other:
             raise ValueError(f"unknown type {other!r}")
+
+
+def _segments(said: Any) -> dict[str, str]:
+    """The segments of a comparison; earlier versions logged none."""
+    if not isinstance(said, dict) or not all(isinstance(value, str) for value in said.values()):
+        raise ValueError(f"segments is {shown(said)}, which names no segments")
+    return said
 
 
 def _forecast(first: int, second: int, q: int, *second_q: int) -> tuple[int, ...]:

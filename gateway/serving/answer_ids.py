@@ -9,6 +9,7 @@ from gateway.experiments.response_ids import (
     ResponseIds,
     key_digest,
 )
+from gateway.experiments.segments import segments_in
 from gateway.experiments.served import UNKNOWN_BUILD
 from gateway.serving.attempts import AttemptStream
 from gateway.serving.exchange import Answer
@@ -49,7 +50,7 @@ class AnswerIds:
         return UNKNOWN_BUILD + (self._builds.of(answer) if policy == assignment.second else UNKNOWN_BUILD)
 
     def made_for(self, panel: Panel, assignment: Assignment, served: bytes = b"") -> Assignment:
-        """An assignment that holds the API key, the voter and the builds."""
+        """An assignment that holds the API key, the voter, the builds and the segments."""
         question, ids = panel.exchange.question, self._response_ids
         voter = NOBODY if question.voter is None else ids.voter(question.key, question.voter)
         return assignment._replace(
@@ -57,12 +58,16 @@ class AnswerIds:
             voter=voter,
             definition=panel.experiment.short_definition,
             served=served or assignment.served,
+            segments=segments_in(panel.experiment.segments, question.payload),
         )
 
     def unassigned(self, panel: Panel, why: Apart = Apart.NOT_DRAWN) -> str:
         """The id of an answer that takes no part."""
-        key = key_digest(panel.exchange.question.key)
-        return self._response_ids.seal_unassigned(panel.experiment.name, _prefix(panel), key, why)
+        question, experiment = panel.exchange.question, panel.experiment
+        # as long as the id of an answer that takes part
+        segments = segments_in(experiment.segments, question.payload)
+        key = key_digest(question.key)
+        return self._response_ids.seal_unassigned(experiment.name, _prefix(panel), key, why, segments)
 
 
 async def beginning(reply: PolicyAnswer | PolicyFailure) -> bytes:

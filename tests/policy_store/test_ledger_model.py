@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
@@ -48,6 +48,7 @@ class Said:
     value: Word
     voter: str
     call: str
+    segment: str = ""
 
     @property
     def pair(self) -> tuple[int, int]:
@@ -76,6 +77,7 @@ class Waiting:
 
     said: Said
     value: Word
+    segment: str
 
 
 @dataclass
@@ -101,6 +103,7 @@ class Model:
     evidence: dict[tuple[int, int], int] = field(default_factory=lambda: defaultdict(int))
     eliminated: dict[int, int] = field(default_factory=dict)
     corrections: int = 0
+    segments: dict[tuple[str, tuple[int, int], str], int] = field(default_factory=lambda: defaultdict(int))
 
     def take(self, said: Said, due: float) -> str:
         """What becomes of a report."""
@@ -120,7 +123,7 @@ class Model:
             return self._match(said)
         if before is not None:
             del self.held[before]
-        self.held.append((due, Waiting(said, said.value), self.replaces or is_missing))
+        self.held.append((due, Waiting(said, said.value, said.segment), self.replaces or is_missing))
         return "held"
 
     def _replaceable(self, said: Said) -> int | None:
@@ -140,7 +143,7 @@ class Model:
         if before is not None:
             if over := self._over(said):  # the requests of a session may name several users
                 return over
-            self.held[before] = (due, Waiting(said, said.value), True)
+            self.held[before] = (due, Waiting(said, said.value, said.segment), True)
         elif not self._replace_waiting(said):
             return "contradicting"
         self._remember(said)
@@ -183,19 +186,23 @@ class Model:
     def _replace_waiting(self, said: Said) -> bool:
         for waiting in self.queues[said.pair, said.side]:
             if waiting.said.unit == said.unit:
-                waiting.value = said.value
+                waiting.value, waiting.segment = said.value, said.segment
                 return True
         return False
 
     def _match(self, said: Said) -> str:
         rivals = self.queues[said.pair, 1 - said.side]
         if not rivals:
-            self.queues[said.pair, said.side].append(Waiting(said, said.value))
+            self.queues[said.pair, said.side].append(Waiting(said, said.value, said.segment))
             return "pending"
         rival = rivals.pop()
         mine, other = said.value, rival.value
         first, second = (mine, other) if said.side == 0 else (other, mine)
-        self._count(said.pair, _result(first, second))
+        result = _result(first, second)
+        self._count(said.pair, result)
+        if said.segment and rival.segment:
+            joined = said.segment if said.segment == rival.segment else "(mixed)"
+            self.segments[joined, said.pair, result] += 1
         return "counted"
 
     def _count(self, pair: tuple[int, int], result: str) -> None:
@@ -229,9 +236,10 @@ def _result(first: Word, second: Word) -> str:
 VALUES: Final = st.sampled_from([-1.0, 0.0, 0.25, 1.0])
 VOTERS: Final = st.sampled_from(["", "ann", "bob", "cleo"])
 CALLS: Final = st.sampled_from(["", "0a", "0b", "0c"])
-REPORTS: Final = st.builds(Said, st.integers(0, UNITS - 1), VALUES, VOTERS, CALLS)
+SEGMENTS: Final = st.sampled_from(["", "pro", "free", "(other)"])
+REPORTS: Final = st.builds(Said, st.integers(0, UNITS - 1), VALUES, VOTERS, CALLS, SEGMENTS)
 SILENCES: Final = st.builds(
-    Said, st.integers(0, UNITS - 1), st.sampled_from(MissingVerdict), VOTERS, st.just("")
+    Said, st.integers(0, UNITS - 1), st.sampled_from(MissingVerdict), VOTERS, st.just(""), SEGMENTS
 )
 
 
@@ -327,6 +335,7 @@ class LedgerMachine(RuleBasedStateMachine):
             voter=said.voter,
             voter_cap=self.model.cap,
             voter_cap_per_experiment=self.model.cap_in_all,
+            segments=(("metadata.plan", said.segment),) if said.segment else (),
             due_at=due if self.model.holds else None,
             standing=Precedence.MISSING if is_missing else standing,
             idempotency=said.call,
@@ -367,6 +376,20 @@ class LedgerMachine(RuleBasedStateMachine):
         logged = [each for each in records if isinstance(each, Comparison)]
         told = [(each.first, each.second, each.result.value, each.plan_version) for each in logged]
         assert told == model.comparisons
+        in_segments = {
+            (value, pair, result): number
+            for (_, value), pairs in counts.by_segment.items()
+            for pair, results in pairs.items()
+            for result, number in zip(("win", "loss", "tie"), results, strict=True)
+            if number
+        }
+        assert in_segments == model.segments
+        by_log = Counter(
+            (value, (each.first, each.second), each.result.value)
+            for each in logged
+            for value in each.segments.values()
+        )
+        assert by_log == model.segments
         kinds = [getattr(each, "kind", "") for each in records]
         assert kinds.count("corrected") == model.corrections
 

@@ -5,6 +5,8 @@ const POLL_MS = 1000;
 const SHOWN_PAIRS = 8;
 const SHOWN_EVENTS = 12;
 const SHOWN_BUILDS = 4;
+const SHOWN_SEGMENTS = 24;
+const SEGMENT_PAIRS = 3;
 const MANY = 8; // from this number of policies on, rows are tight and columns are numbered
 const KEY = "llmpo-admin-key"; // in sessionStorage, so it is gone when the tab closes
 
@@ -169,6 +171,25 @@ function cameFrom({ comparisons_by_source: counted, inherited, sources, builds }
 // The builds of its model that served a policy, if there are several.
 const served = ({ policy, different, by_build: counts }) => h("p", { class: "note" }, name(policy), ` was served by ${plural(different, "build")} of its model: `,
   Object.entries(counts).sort(([, a], [, b]) => b - a).slice(0, SHOWN_BUILDS).map(([build, count]) => `${build} in ${plural(count, "comparison")}`).join(", "), ".");
+
+// Who is preferred in each segment, for the pairs compared most.
+function segments({ segments: found }) {
+  if (!found || !found.length) return null;
+  const shown = found.slice(0, SHOWN_SEGMENTS);
+  const segment = ({ path, value }) => h("th", { scope: "row", title: `${path} ${value}` }, value, h("small", null, path));
+  const rows = shown.flatMap((each) => each.pairs.slice(0, SEGMENT_PAIRS).map((pair, index) => h("tr", null,
+    index ? h("th", null) : segment(each), h("td", null, index ? "" : each.comparisons.toLocaleString("en")),
+    h("td", null, `${pair.policy} over ${pair.rival}`), h("td", null, pair.win_rate === null ? "–" : percent(pair.win_rate), h("small", null, `${pair.wins}–${pair.losses}`)),
+    h("td", null, `${percent(pair.low)} to ${percent(pair.high)}`), h("td", null, pair.prefers ? name(pair.prefers) : "too few to say"))));
+  const columns = ["Segment", "Comparisons", "Pair", "Preferred", "95 % interval", "Prefers"];
+  const more = found.length - shown.length;
+  return h("section", null, h("h2", null, "Who is preferred by segment"),
+    h("p", { class: "note" }, "For your information: the decision is about all traffic together, and nothing is promised of a segment. Of many intervals, one in twenty misses by chance."),
+    h("div", { class: "scroll" }, h("table", { class: "matrix" },
+      h("thead", null, h("tr", null, columns.map((column) => h("th", { scope: "col" }, column)))),
+      h("tbody", null, rows))),
+    more > 0 && h("p", { class: "note" }, `${plural(more, "more segment")} in the answer of the API.`));
+}
 
 // How often the answers of each policy are reported, beside those that it is compared with.
 function reported({ reporting: rows }) {
@@ -483,7 +504,7 @@ function drawSheet(experiment) {
   document.title = `${experiment.name}: ${standing(experiment.state).label} · llmpo`;
   patch(place("experiment"), [
     h("div", null, head(experiment)), h("div", null, certificate(experiment)), figures(experiment), evidence(experiment),
-    h("div", { class: isMany(experiment) ? "stack" : "pair" }, matrix(experiment), allocation(experiment)), cameFrom(experiment), reported(experiment), guardrails(experiment), policies(experiment), events(experiment)]);
+    h("div", { class: isMany(experiment) ? "stack" : "pair" }, matrix(experiment), allocation(experiment)), cameFrom(experiment), segments(experiment), reported(experiment), guardrails(experiment), policies(experiment), events(experiment)]);
 }
 
 function drawEmpty() {

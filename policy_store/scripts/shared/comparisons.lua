@@ -1,4 +1,4 @@
--- NEEDS: numbers, clock, events, served, EVENTS
+-- NEEDS: numbers, clock, events, served, segments, EVENTS
 -- Counts a comparison.
 
 -- Adds evidence against `row`; the first time its total reaches the threshold it is eliminated, for good. That
@@ -25,7 +25,7 @@ local NOTED = {'unit', 'given', 'position', 'served'}
 
 -- Counts one comparison of `first` and `second` with the forecast of the current plan, and logs it.
 -- Without a forecast nothing is added to the evidence; the log shows version 0.
-local function count(keys, generation, threshold, first, second, result, source, voters, noted)
+local function count(keys, generation, threshold, first, second, result, source, voters, noted, segments)
   local published = redis.call('HMGET', keys.forecasts, 'version', first .. ':' .. second)
   local at = micros()
   local version, forecast, increments = '0', '500000', {'0', '0', '0', '0'}
@@ -45,6 +45,9 @@ local function count(keys, generation, threshold, first, second, result, source,
     if noted[place] ~= '' then
       entry[#entry + 1], entry[#entry + 2] = field, noted[place]
     end
+  end
+  if segments then
+    entry[#entry + 1], entry[#entry + 2] = 'segments', note_segments(keys.counts, segments, first, second, result)
   end
   redis.call('XADD', keys.log, '*', unpack(entry))
   if published[2] then -- else it adds nothing to the evidence

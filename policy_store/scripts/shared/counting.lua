@@ -20,7 +20,7 @@ local function refusal(control, unit_key, generation, fingerprint, second, defin
   if not COUNTING_STATES[known[1]] or (counts and is_spent(counts, known[4])) then
     return {'finished'}
   end
-  definition = string.match(definition, '^[^|]*')
+  definition = string.match(definition, '^[^|;]*')
   if definition ~= '' then
     local of = redis.call('HGET', control, generation .. ':watch_of') or generation
     if redis.call('HGET', control, 'fingerprint:' .. definition) ~= of then

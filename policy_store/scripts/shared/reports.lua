@@ -1,7 +1,7 @@
--- NEEDS: numbers, clock, comparisons, waiting, voting
+-- NEEDS: numbers, clock, comparisons, segments, waiting, voting
 -- Counts a report, at once or at the end of its hold. `said` is a report in the form for scripts:
 -- generation, fingerprint of the feedback, seconds to remember the unit, first, second, source, voter,
--- API key, voter caps (see `vote_of`), largest share of a key, definition with a note for the log; then the result of a preference, or of an outcome unit, side
+-- API key, voter caps (see `vote_of`), largest share of a key, definition with segments and a note for the log; then the result of a preference, or of an outcome unit, side
 -- (0: it is first's, 1: second's), value (a number, 'loss' or 'tie'), tie margin and seconds to wait.
 
 local COMMON = 11 -- the number of fields that every report has
@@ -18,6 +18,10 @@ end
 -- It follows the definition in the same field, so that a replica of an earlier version counts held reports.
 local function note_of(said)
   return string.match(said[COMMON], '|(.*)$')
+end
+
+local function known_segments(said)
+  return segments_of(said[COMMON])
 end
 
 local function parts_of(note)
@@ -38,7 +42,7 @@ local function count_preference(keys, threshold, said)
   local generation, _, _, first, second, source, voter = unpack(said, 1, 7)
   note_voters(keys.votes, keys.counts, {voter})
   return count(keys, generation, threshold, first, second, said[COMMON + 1], source, voter,
-    parts_of(note_of(said)))
+    parts_of(note_of(said)), known_segments(said))
 end
 
 -- How much better an outcome is than another one. 'loss' is worse than every value, and 'tie' as good as any.
@@ -60,6 +64,7 @@ local function replace_waiting(keys, said)
     local outcome = cjson.decode(entry)
     if outcome.unit == unit then
       outcome.value, outcome.source = value, said[6]
+      outcome.note, outcome.segments = note_of(said), known_segments(said)
       redis.call('LSET', queue, position - 1, cjson.encode(outcome))
       return true
     end
@@ -85,7 +90,8 @@ local function match_outcome(keys, threshold, said)
   if not rival then
     -- The value stays text: cjson would round it to 14 digits.
     redis.call('RPUSH', own_queue, cjson.encode({
-      unit = unit, value = value, source = source, at = at, voter = voter, note = note_of(said)}))
+      unit = unit, value = value, source = source, at = at, voter = voter, note = note_of(said),
+      segments = known_segments(said)}))
     redis.call('PEXPIRE', own_queue, text(math.ceil(wait_seconds * 1000)))
   end
   for index, queue in ipairs(keys.queues) do
@@ -109,5 +115,5 @@ local function match_outcome(keys, threshold, said)
   local own, other = parts_of(note_of(said)), parts_of(rival.note)
   return count(keys, generation, threshold, first, second, result,
     sources[1] == sources[2] and source or table.concat(sources, ','), table.concat(voters, ','),
-    is_first and joined_parts(own, other) or joined_parts(other, own))
+    is_first and joined_parts(own, other) or joined_parts(other, own), joined_segments(known_segments(said), rival.segments))
 end

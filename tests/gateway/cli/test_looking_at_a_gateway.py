@@ -149,6 +149,34 @@ async def test_experiments_are_listed_and_shown(decided: Whole, capsys: pytest.C
     assert "warm" in shown
 
 
+async def test_it_is_shown_who_is_preferred_in_each_segment(
+    upstream: FakeUpstream, embedded_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line for each pair, with its interval; without segments there is no table."""
+    config = gateway_config(
+        api_base=upstream.api_base,
+        segments=["metadata.plan"],
+        traffic={"share": 1.0, "collect": "side_by_side"},
+        promotion={"min_comparisons": 1_000},
+    )
+    async with whole_gateway(config, quick_settings(embedded_url)) as gateway:
+        await gateway.planned()
+        for plan in ("pro", "[red]"):
+            reply = await gateway.compare(metadata={"plan": plan})
+            await gateway.feed(id=reply.json["id"], preferred="tie")
+
+        async def are_counted() -> bool:
+            return len((await gateway.experiment())["segments"]) == 2
+
+        await gateway.eventually(are_counted, "two segments")
+        assert await run("experiments", "show", NAME, "--url", gateway.url) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    told = [line.split() for line in lines if line.startswith("metadata.plan")]
+    assert [line[1] for line in told] == ["pro", "(other)"]
+    assert {" ".join(line[4:]) for line in told} == {"- 0% to 100% 0 0 1"}
+
+
 async def test_events_have_times_and_name_policies(
     upstream: FakeUpstream, embedded_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

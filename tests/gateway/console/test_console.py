@@ -173,6 +173,27 @@ def _experiment() -> dict[str, Any]:
                 "changed_at": 21,
             }
         ],
+        "segments": [
+            {
+                "path": HOSTILE,
+                "value": f"{HOSTILE}{number}",
+                "comparisons": 25,
+                "pairs": [
+                    {
+                        "policy": policies[1],
+                        "rival": policies[0],
+                        "wins": 20,
+                        "losses": 5,
+                        "ties": 0,
+                        "win_rate": 0.8,
+                        "low": 0.6,
+                        "high": 0.9,
+                        "prefers": policies[1],
+                    }
+                ],
+            }
+            for number in range(26)
+        ],
         "events": [{"at": 1.7e9, "kind": HOSTILE, "detail": {HOSTILE: HOSTILE}}],
         "by_hand": {"at": 1.7e9, "kind": HOSTILE, "detail": {"actor": HOSTILE, "reason": HOSTILE}},
         "may": ["rollback"],
@@ -245,6 +266,7 @@ def test_hostile_names_stay_text_in_a_real_browser(hostile_gateway: str, tmp_pat
     assert "Where comparisons come from" in page
     assert "1.50 nats" in page
     assert "was served by 2 builds of its model" in page
+    assert "2 more segments" in page
     assert "&lt;script&gt;document.title='owned'&lt;/script&gt;" in page
     assert "<title>x&lt;img" in page
     assert len(re.findall(r"<script\b", page)) == 1

@@ -23,6 +23,7 @@ OLD, NEW = bytes(32), bytes([1] * 32)
 NOW = 1_800_000_000
 NAMES = ("support", "x", "n" * 64)
 ASSIGNMENT = Assignment("support", 1, 0, 1, "matched", 0, 3, b"u" * 16, NOW + 60)
+LONGEST_SEGMENTS = 3 * (32 + 1 + 32) + 2  # bytes: of names, values and what is between them
 BASE64URL = string.ascii_letters + string.digits + "-_"
 
 assignments = st.builds(
@@ -42,6 +43,7 @@ assignments = st.builds(
     voter=st.binary(min_size=8, max_size=8),
     definition=st.binary(min_size=6, max_size=6),
     served=st.binary(min_size=12, max_size=12),
+    segments=st.just("") | st.text(max_size=LONGEST_SEGMENTS // 4),
 )
 
 
@@ -71,9 +73,31 @@ def test_any_replica_opens_what_another_sealed(assignment: Assignment) -> None:
     """Replicas need to share only the key."""
     response_id = sealer().seal(assignment)
     assert sealer().open(response_id) == assignment
-    assert len(response_id) < 170
+    assert len(response_id) < (170 if not assignment.segments else 460)
     assert response_id.startswith("chatcmpl-")
     assert set(response_id[9:]) <= set(BASE64URL)
+
+
+def test_ids_tell_nothing_of_segments_but_their_length() -> None:
+    """An answer that takes no part has an id as long as one that does."""
+    ours, segments = sealer(), "plan=pro"
+    ids = [
+        ours.seal(ASSIGNMENT._replace(segments=segments)),
+        ours.seal_unassigned("support", segments=segments),
+    ]
+
+    assert len(set(map(len, ids))) == 1
+    assert "plan" not in ids[0]
+    assert len(ours.seal(ASSIGNMENT)) < len(ids[0])
+    assert sealer().open(ids[1]) == Unassigned("support")
+
+
+@pytest.mark.parametrize("cut", [1, 2, 5, 11, 12, 40])
+def test_an_id_with_segments_opens_only_whole(cut: int) -> None:
+    """Cut short, or with the number of another version, it opens to nothing."""
+    whole = sealer().seal(ASSIGNMENT._replace(segments="plan=pro"))
+    assert reason(sealer(), whole[:-cut]) in {"forged_id", "malformed_id"}
+    assert reason(sealer(), whole.replace("chatcmpl-B", "chatcmpl-A")) == "malformed_id"
 
 
 def test_two_ids_are_never_the_same() -> None:

@@ -267,3 +267,40 @@ def _kept_clients() -> tuple[int, int]:
     clients = [each for each in gc.get_objects() if isinstance(each, Http1Client)]
     relays = [each for each in gc.get_objects() if isinstance(each, Relay)]
     return len(clients), sum(len(relay._destinations) > 3 for relay in relays)
+
+
+async def test_segments_come_and_go_while_evidence_stays(filed: Filed, configured: Configured) -> None:
+    """They change no evidence, and answers given before a change are counted in what both files name."""
+    gateway = filed.gateway
+    traffic = {"share": 1.0, "collect": "side_by_side"}
+    common = {"traffic": traffic, "promotion": {"min_comparisons": 10_000}}
+
+    async def ask() -> str:
+        reply = await gateway.compare(metadata={"plan": "pro", "country": "de"})
+        return str(reply.json["id"])
+
+    async def counted(response_id: str, comparisons: int) -> dict[str, int]:
+        await gateway.feed(id=response_id, preferred=0)
+
+        async def is_shown() -> bool:
+            return bool((await gateway.experiment())["comparisons"] == comparisons)
+
+        await gateway.eventually(is_shown, f"comparison {comparisons}")
+        found: list[dict[str, Any]] = (await gateway.experiment())["segments"]
+        return {f"{each['path']} {each['value']}": each["comparisons"] for each in found}
+
+    await filed.take_up(configured(**common))
+    generation = (await gateway.experiment())["generation"]
+    before = await ask()
+    said = await filed.take_up(configured(**common, segments=["metadata.plan"]))
+    change = of(said, "experiment", "support")
+    assert (change["evidence"], change["what"]) == ("kept", ["segments: - -> metadata.plan"])
+    assert await counted(before, 1) == {}
+    assert await counted(await ask(), 2) == {"metadata.plan pro": 1}
+
+    late = await ask()
+    said = await filed.take_up(configured(**common, segments=["metadata.country"]))
+    assert not said["loses_evidence"]
+    assert await counted(late, 3) == {"metadata.plan pro": 1}
+    assert await counted(await ask(), 4) == {"metadata.plan pro": 1, "metadata.country de": 1}
+    assert (await gateway.experiment())["generation"] == generation
