@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from gateway.config.feedback import FeedbackSpec
 from gateway.config.grid import GridProblem, combinations, expand, policy_name, with_caps
@@ -111,6 +111,18 @@ class TrafficSpec(Section):
 GridValue = str | int | float
 
 
+_Roles = Annotated[list[Literal["explicit", "implicit"]], Field(min_length=1)]
+
+
+def _without_judge(value: Any) -> Any:
+    if isinstance(value, list) and "judge" in value:
+        raise fault(
+            "A judge's verdicts beside live traffic only inform forecasts, and `judge` is listed.",
+            "Leave it out. With `collect: shadow`, and no `promote_on`, verdicts are the evidence.",
+        )
+    return value
+
+
 class ExperimentSpec(Section):
     """Policies that compete under one name, which clients send as `model`."""
 
@@ -183,7 +195,7 @@ class ExperimentSpec(Section):
     )
     traffic: TrafficSpec = Field(default_factory=TrafficSpec, description="Which requests take part.")
     feedback: FeedbackSpec = Field(default_factory=FeedbackSpec, description="Which feedback counts.")
-    promote_on: Annotated[list[Literal["explicit", "implicit"]], Field(min_length=1)] | None = Field(
+    promote_on: Annotated[_Roles | None, BeforeValidator(_without_judge)] = Field(
         default=None,
         description="Which feedback is evidence: what users say (`explicit`: votes, ratings), what they do "
         "(`implicit`: kept answers, implicit signals, what is missing). Unless given, all of it; otherwise "

@@ -42,6 +42,8 @@ def _defined(folder: Path, fields: dict[str, Any]) -> Definition:
         ({"judge": {"rubric": "none.j2"}}, r"judge\.rubric .*none\.j2 cannot be read"),
         ({"judge": {"timeout": "2h"}}, r"judge\.timeout .*no more than an hour"),
         ({"prices": {}}, r"judge\.spend_per_day: The price of the model 'judge' is not known"),
+        ({"promote_on": ["explicit", "judge"]}, r"promote_on .*only inform.*With `collect: shadow`"),
+        ({"promote_on": ["explicit"]}, r"the judge's verdicts are the evidence.*Leave `promote_on` out"),
         ({"traffic": {"collect": "shadow", "unit": "session"}}, r"each request is compared by itself"),
     ],
 )
