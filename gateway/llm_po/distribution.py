@@ -41,8 +41,9 @@ def pair_distribution(
     """
     whole_number(draws, "draws", 1)
     low, high = np.sort(sampler.pairs(situation, draws, rng)[0], axis=1).T
-    numbers, counts = np.unique(low * situation.policies + high, return_counts=True)
-    return np.stack(np.divmod(numbers, situation.policies), axis=1), counts / counts.sum()
+    times = np.bincount(low * situation.policies + high)
+    numbers = np.flatnonzero(times)
+    return np.stack(np.divmod(numbers, situation.policies), axis=1), times[numbers] / draws
 
 
 def from_shares(shares: FloatArray) -> tuple[IntArray, FloatArray]:

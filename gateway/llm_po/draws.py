@@ -136,7 +136,7 @@ def draw_pairs(fit: Fit, draws: int, rng: np.random.Generator) -> PairDraws:
     normal = rng.standard_normal((runs, draws, policies))
     scores, numbers = np.empty_like(normal), np.full((runs, draws), -1)
     upper = [np.empty((policies * (policies - 1) // 2, 0))]
-    for cell in np.unique(cells).tolist():
+    for cell in np.flatnonzero(np.bincount(cells.ravel())).tolist():
         is_here = cells == cell
         there = np.flatnonzero(is_here.any(axis=1))
         roots = np.linalg.cholesky(fit.covariance[there, cell])

@@ -16,7 +16,7 @@ import numpy as np
 from gateway.llm_po.bradley_terry import LEAST_WEIGHT, Fit, logistic
 from gateway.llm_po.draws import information_below
 from gateway.llm_po.scalars import checked_epsilon
-from gateway.llm_po.wins import FloatArray, IntArray
+from gateway.llm_po.wins import BoolArray, FloatArray, IntArray
 
 CLEARED: Final = 0.8
 """Posterior probability of being ahead of a rival at which a sole survivor counts as cleared of it."""
@@ -25,6 +25,8 @@ _NODES, _RAW_WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
 _NODE_WEIGHTS: Final = _RAW_WEIGHTS / _RAW_WEIGHTS.sum()
 
 _LEAST_VARIANCE: Final = 1e-12
+_NEGLIGIBLE_NATS: Final = 40.0
+"""A share smaller than the rest by a factor of exp(-40) is below the precision of numbers."""
 _LEAST_CHANCE: Final = 1e-15
 
 _LOGISTIC_SCALE: Final = 1.702
@@ -111,17 +113,32 @@ def _behind(fit: Fit, threshold: float) -> _Behind:
     """
     logits, deviation = fit.logits, np.sqrt(np.maximum(fit.logit_variance, _LEAST_VARIANCE))
     cut = (math.log(threshold / (1 - threshold)) - logits) / deviation
+    with np.errstate(divide="ignore"):
+        log_weights = np.log(fit.weights)
+    cells = _that_matter(log_weights, cut)
+    logits, deviation, cut = logits[:, cells], deviation[:, cells], cut[:, cells]
     log_chance, hazard = _normal_tail(cut)
     mean = logits - deviation * hazard
     variance = deviation**2 * np.clip(1 - hazard * (cut + hazard), 0.0, 1.0)
     forecast = np.minimum(logistic(mean / np.sqrt(1 + np.pi / 8 * variance)), threshold)
-    with np.errstate(divide="ignore"):
-        log_share = np.log(fit.weights)[:, :, None, None] + log_chance
+    log_share = log_weights[:, cells, None, None] + log_chance
     highest = log_share.max(axis=1, keepdims=True)
     share = np.exp(log_share - highest)
     total = share.sum(axis=1)
     chance = np.minimum(total * np.exp(highest[:, 0]), 1.0)
     return _Behind(chance, (share * forecast).sum(axis=1) / total)
+
+
+def _that_matter(log_weights: FloatArray, cut: FloatArray) -> BoolArray:
+    """The cells that can change the chance or the forecast of some pair in some run, shape (G,).
+
+    A cell adds at most its weight to the chance of a pair, and another adds at least the product of its own
+    weight and the least chance of its pairs. A standard normal is below -z with a probability of at least
+    exp(-((z + 1)^2 + 1) / 2).
+    """
+    furthest = np.maximum(-cut.min(axis=(2, 3)), 0.0)
+    least = (log_weights - ((furthest + 1) ** 2 + 1) / 2).max(axis=1, keepdims=True)
+    return np.asarray((log_weights > least - _NEGLIGIBLE_NATS).any(axis=0))
 
 
 def _normal_tail(cut: FloatArray) -> tuple[FloatArray, FloatArray]:
