@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
@@ -13,12 +14,24 @@ import pytest
 import structlog
 
 from gateway.running.logs import configure_logging
+from gateway.running.memory import settle_memory
 from gateway.simulation.runner import available_cores
 from policy_store.connect import connect
 from policy_store.store import PolicyStore
 from tests.ordering import InOrder, place
 from tests.pace import PATIENCE_SECONDS
 from tests.servers import GROUPS, SERVERS, ServerGroup, free_port
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Modules and tests stay until the end: no collection of garbage walks them, now or later."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        settle_memory()
 
 
 @pytest.hookimpl(wrapper=True)
