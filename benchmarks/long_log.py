@@ -25,7 +25,7 @@ from typing import Any, Final
 import uvloop
 
 from benchmarks.pages import save_page
-from gateway.experiments.conclusions import Decision
+from gateway.experiments.plan_values import Decision
 from gateway.learning.vouching import integrity_of
 from policy_store.connect import connect
 from policy_store.counts import Counts

@@ -21,7 +21,7 @@ from gateway.config.load import json_schema, load_config
 from gateway.config.references import provider_faults, providers_named
 from gateway.errors import ConfigError
 from gateway.experiments.catalogue import definitions_of
-from gateway.experiments.exposure import exposure_issues
+from gateway.experiments.declared_caps import exposure_issues
 from gateway.experiments.judge import judge_issues
 from gateway.running.logs import BLANK, redact_text
 from gateway.upstream.prices import model_prices

@@ -11,7 +11,7 @@ from gateway.config.experiments import ExperimentSpec
 from gateway.config.gateway_file import GatewayConfig
 from gateway.config.judging import LiveJudgeSpec
 from gateway.experiments.collecting import WAYS, Takes
-from gateway.experiments.exposure import exposure_caps
+from gateway.experiments.declared_caps import exposure_caps
 from gateway.experiments.judge import share_judged
 from gateway.experiments.promises import promised
 

@@ -17,8 +17,8 @@ from gateway.config.gateway_file import GatewayConfig
 from gateway.config.values import Duration
 from gateway.errors import ConfigError
 from gateway.experiments.collecting import WAYS
+from gateway.experiments.declared_caps import exposure_caps, exposure_issues
 from gateway.experiments.definitions import inference_of
-from gateway.experiments.exposure import exposure_caps, exposure_issues
 from gateway.experiments.judge import judge_issues, judged_models
 from gateway.experiments.policies import compile_policies
 from gateway.experiments.priors import RUN, informing_roles, prior_of

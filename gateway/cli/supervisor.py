@@ -230,8 +230,9 @@ def supervise(config: Path, settings: Settings, reserved: socket.socket, workers
                 # The worker inherits that hangups wait, until it can handle them.
                 with hangups_wait(), share(reserved.family, reserved.getsockname()) as listener:
                     inherited = (listener.fileno(), alive, report.fileno())
+                    program = [sys.executable, "-m", "gateway.cli.worker_program"]
                     process = subprocess.Popen(  # noqa: S603 - this program itself
-                        [sys.executable, "-m", "gateway.cli.worker", str(config), *map(str, inherited)],
+                        [*program, str(config), *map(str, inherited)],
                         env=environment,
                         start_new_session=True,  # the supervisor passes Ctrl-C on
                         pass_fds=inherited,

@@ -11,7 +11,6 @@ import math
 import os
 import signal
 import socket
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -183,7 +182,7 @@ async def _serve(
 
 
 def main(config: str, listener_fd: str, parent_fd: str, report_fd: str) -> int:
-    """A worker of a supervisor: `python -m gateway.cli.worker CONFIG LISTENER_FD PARENT_FD REPORT_FD`."""
+    """Serve as a worker of a supervisor, started by `worker_program`; the process's exit status."""
     supervised = Supervised(int(parent_fd), int(report_fd))
     try:
         _work(Path(config), socket.socket(fileno=int(listener_fd)), supervised)
@@ -206,7 +205,3 @@ def _work(config: Path, listener: socket.socket, supervised: Supervised) -> None
             os.kill(supervisor, signal.SIGHUP)
 
     run_worker(source.read(), ReadFrom(source, settings, rouse), listener, supervised)
-
-
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 from gateway import __version__
 from gateway.experiments.gain import Gain, gain
 from gateway.experiments.judge import judged_by, who_preferred
+from gateway.experiments.plan_values import Decision
 from policy_store.counts import Counts
 from policy_store.experiment import Experiment
 from policy_store.log_records import Comparison
@@ -24,21 +25,6 @@ from policy_store.view import ExperimentView
 if TYPE_CHECKING:
     from gateway.experiments.costs import AnswerCosts
     from gateway.llm_po.stopping import Kind  # only for type checking: the server must not load numpy
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """The conclusion that the evidence allows.
-
-    Attributes:
-        kind: `winner` and `no_worse` name a champion; other kinds do not.
-        champion: Index of the certified policy.
-        certificate: The conclusion and all the data from which it follows, in plain values.
-    """
-
-    kind: Kind
-    champion: int | None
-    certificate: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

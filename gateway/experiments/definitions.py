@@ -11,7 +11,8 @@ from gateway.config.experiments import ExperimentSpec
 from gateway.config.feedback import Missing
 from gateway.errors import ConfigError
 from gateway.experiments.collecting import WAYS, Takes, Way
-from gateway.experiments.exposure import ExposureCaps, exposure_caps, exposure_issues
+from gateway.experiments.declared_caps import exposure_caps, exposure_issues
+from gateway.experiments.exposure import ExposureCaps
 from gateway.experiments.found_signals import FoundRules, found_issues
 from gateway.experiments.guardrails import Guardrail, Measure, guardrail_of
 from gateway.experiments.judge import CompiledJudge

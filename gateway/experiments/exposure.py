@@ -1,25 +1,24 @@
-"""Limits on the share of units that each policy answers: the operator's caps, and whether they can be kept.
+"""Limits on the share of units that each policy answers, as plans and routers keep them.
 
 Shares are shares of all units (requests or sessions) that ask for the experiment, whether they take part or
 not. A policy answers a unit if its answer is shown: with `matched` this is one policy of the pair, chosen by
 a fair coin; with `side_by_side` it is both, and with `shadow` neither, because the incumbent answers every
 unit. The incumbent also answers every unit that takes no part.
 
-This module does not use numpy, because routers import it: they keep the caps whatever plan they get.
+This module does not use numpy, because routers import it: they keep the caps whatever plan they get. Nor does
+it load the configuration, because the planner's process imports it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.config.experiments import ExperimentSpec
-from gateway.errors import ConfigIssue
-from gateway.experiments.collecting import WAYS
 from policy_store.plan_records import PlannedPair
 
-_TOLERANCE: Final = 1e-9
+TOLERANCE: Final = 1e-9
+"""How far sums of shares may be off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,61 +84,6 @@ class ExposureCaps:
         candidates = [policy for policy in answered if policy != incumbent and answered[policy] > 0]
         allowed = [most[policy] / answered[policy] for policy in candidates]
         elsewhere = 1 - answered[incumbent]
-        if elsewhere > _TOLERANCE:
+        if elsewhere > TOLERANCE:
             allowed.append((1 - self.least) / elsewhere)
         return min(1.0, *allowed)
-
-
-def exposure_caps(spec: ExperimentSpec) -> ExposureCaps:
-    """The caps that an experiment's section declares."""
-    declared = ((name, policy.max_share) for name, policy in spec.policies.items())
-    return ExposureCaps(
-        share=spec.traffic.share,
-        answers_per_unit=WAYS[spec.traffic.collect].answers_per_unit,
-        max_shares={name: share for name, share in declared if share is not None},
-        min_share=spec.traffic.min_share,
-    )
-
-
-def exposure_issues(name: str, spec: ExperimentSpec) -> Iterator[ConfigIssue]:
-    """Faults of caps that no plan can keep while as many units take part as `traffic.share` says.
-
-    Let s be `traffic.share` and g the share of a compared unit's answers that each policy of its pair gives:
-    1/2 if one policy answers, 1 if both do. All those units can be compared if and only if
-
-        the candidates' max_share (1 if there is none) sum to at least s g, and
-        min_share <= 1 - s (1 - g).
-
-    Necessary: every comparison has a candidate, which answers g of the unit, so candidates together answer at
-    least s g; the incumbent answers at most all units that take no part and g of those that do, 1 - s + s g.
-    Sufficient: always compare the incumbent, with each candidate in proportion to its max_share. A candidate
-    then answers s g max_share over their sum, which is at most max_share, and the incumbent 1 - s + s g.
-    Neither condition becomes harder to meet when another policy becomes the incumbent: a former incumbent is
-    a candidate without a cap.
-    """
-    caps, path = exposure_caps(spec), f"experiments.{name}"
-    if spec.incumbent in caps.max_shares:
-        yield ConfigIssue(
-            f"{path}.max_share" if spec.grid else f"{path}.policies.{spec.incumbent}.max_share",
-            "The incumbent answers every unit that is not compared, so it has no cap.",
-            "Cap the candidates, or set `traffic.min_share`.",
-        )
-        return
-    if not caps.answers_per_unit:
-        return
-    answered = caps.answers_per_unit / 2
-    candidates = sum(caps.max_shares.get(each, 1.0) for each in spec.policies if each != spec.incumbent)
-    if candidates < caps.share * answered - _TOLERANCE:
-        yield ConfigIssue(
-            f"{path}.traffic.share",
-            f"The candidates may answer {candidates:.4g} of all units together (`max_share`), and comparing "
-            f"{caps.share:g} of them needs {caps.share * answered:.4g}.",
-            f"Lower `share` to {candidates / answered:.4g} or less, or raise a `max_share`.",
-        )
-    if caps.min_share > 1 - caps.share * (1 - answered) + _TOLERANCE:
-        yield ConfigIssue(
-            f"{path}.traffic.min_share",
-            f"With a `share` of {caps.share:g} the incumbent answers at most "
-            f"{1 - caps.share * (1 - answered):.4g} of all units, less than {caps.min_share:g}.",
-            f"Lower `share` to {(1 - caps.min_share) / (1 - answered):.4g} or less, or lower `min_share`.",
-        )

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Final
 
 from gateway.config.guardrails import QUANTILE, GuardrailSpec, Then, range_of
-from gateway.experiments.conclusions import Decision
+from gateway.experiments.plan_values import Decision
 from gateway.llm_po.guardrails import Contrast, Finding, Pairs, mean_numbers, tripping_nats
 from policy_store.guard_records import CountedFor, Deed, GuardCounts, GuardStanding
 from policy_store.moves import MOVES, Move

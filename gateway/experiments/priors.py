@@ -7,39 +7,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from gateway.config.experiments import ExperimentSpec
 from gateway.config.prior import OfflineRun
 from gateway.errors import ConfigIssue
 from gateway.experiments.collecting import WAYS
+from gateway.experiments.plan_values import InformingSource, Matrix
 from policy_store.experiment import Experiment
 from policy_store.roles import Role
 
 RUN: Final = "run"
 EARLIER: Final = "earlier"
 _FEWEST: Final = 2
-
-Matrix = tuple[tuple[int, ...], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class InformingSource:
-    """Counts that inform forecasts: a role (`policy_store.roles`), or `run` or `earlier`.
-
-    Attributes:
-        name: Where they come from.
-        wins: How often each policy was preferred to each other, K x K.
-    """
-
-    name: str
-    wins: Matrix
-
-    @property
-    def comparisons(self) -> int:
-        """How many decisive comparisons they are."""
-        return sum(map(sum, self.wins))
 
 
 def prior_of(run: OfflineRun | None, fingerprints: Sequence[str]) -> str:

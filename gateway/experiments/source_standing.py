@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Final
 
-from gateway.experiments.priors import InformingSource
+from gateway.experiments.plan_values import InformingSource
 from gateway.llm_po.belief import gained_nats
 
 _Z: Final = 1.959964  # of a 95 % interval

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from gateway.experiments.collecting import Takes
 from gateway.experiments.definitions import Definition
 from gateway.experiments.happenings import Generations
-from gateway.experiments.priors import InformingSource, earlier_source, informing_roles, run_of
+from gateway.experiments.plan_values import InformingSource
+from gateway.experiments.priors import earlier_source, informing_roles, run_of
 from policy_store.counts import Counts
 from policy_store.roles import Role
 from policy_store.store import PolicyStore

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway.experiments.catalogue import Catalogue
 from gateway.experiments.costs import AnswerCosts, answer_costs
 from gateway.experiments.definitions import Definition
-from gateway.experiments.priors import InformingSource
+from gateway.experiments.plan_values import InformingSource
 from gateway.learning.plan_worker import PlanJob
 from policy_store.counts import Counts
 from policy_store.last_looks import uniform_number

@@ -9,7 +9,7 @@ from itertools import combinations
 
 import numpy as np
 
-from gateway.experiments.conclusions import Decision
+from gateway.experiments.plan_values import Decision
 from gateway.experiments.structure import structure_of
 from gateway.learning.plan_worker import PlanJob
 from gateway.llm_po.certificate import certificate

@@ -13,9 +13,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from gateway.experiments.conclusions import Decision
 from gateway.experiments.exposure import ExposureCaps
-from gateway.experiments.priors import InformingSource
+from gateway.experiments.plan_values import Decision, InformingSource
 from gateway.running.parent import follow_parent
 from policy_store.counts import Counts
 from policy_store.experiment import Experiment

@@ -26,7 +26,7 @@ from gateway.experiments.fitness import failing_candidate
 from gateway.experiments.guardrails import ejected_policies, held_back
 from gateway.experiments.happenings import Generations
 from gateway.experiments.holds import holds
-from gateway.experiments.priors import InformingSource
+from gateway.experiments.plan_values import InformingSource
 from gateway.experiments.snapshot import without_ejected
 from gateway.experiments.stages import is_step_over
 from gateway.experiments.store_history import StoreHistory

@@ -12,8 +12,9 @@ from contextlib import suppress
 
 from gateway.config.promotion import PromotionSpec
 from gateway.experiments.catalogue import CatalogueHolder
-from gateway.experiments.conclusions import Decision, Voting, full_certificate, move_for, why_it_lapsed
+from gateway.experiments.conclusions import Voting, full_certificate, move_for, why_it_lapsed
 from gateway.experiments.costs import AnswerCosts
+from gateway.experiments.plan_values import Decision
 from gateway.experiments.policy_content import descriptions
 from gateway.experiments.stages import is_step_over, steps_of
 from gateway.instrumentation.hooks import Hooks

@@ -6,9 +6,9 @@ import asyncio
 from typing import Any, Final
 
 from gateway.experiments.balance import by_pair
-from gateway.experiments.conclusions import Decision
 from gateway.experiments.counted import PlanJoin
 from gateway.experiments.integrity import IntegrityCount
+from gateway.experiments.plan_values import Decision
 from policy_store.counts import Counts
 from policy_store.store import PolicyStore
 from policy_store.view import ExperimentView

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from gateway.experiments.conclusions import Decision
+from gateway.experiments.plan_values import Decision
 from gateway.learning.plan_worker import PlanJob, PlanResult, compute_plan
 from gateway.llm_po.evidence import RESULTS, ComparisonResult, Ledger
 from gateway.llm_po.lines import checked_promise

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from gateway.experiments.conclusions import Decision
+from gateway.experiments.plan_values import Decision
 from gateway.judging.verdicts import Judged
 from gateway.offline.answers import PolicyAnswers
 from gateway.offline.checkpoint import Checkpoint

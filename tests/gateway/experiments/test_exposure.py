@@ -13,8 +13,9 @@ from scipy.optimize import linprog
 from gateway.config.experiments import ExperimentSpec
 from gateway.config.gateway_file import GatewayConfig
 from gateway.errors import ConfigError
+from gateway.experiments.declared_caps import exposure_caps, exposure_issues
 from gateway.experiments.definitions import define
-from gateway.experiments.exposure import ExposureCaps, exposure_caps, exposure_issues
+from gateway.experiments.exposure import ExposureCaps
 from gateway.experiments.policies import compile_policies
 from policy_store.plan_records import PlannedPair
 from tests.gateway.building import config_fields, definition

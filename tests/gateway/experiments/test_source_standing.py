@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from gateway.experiments.priors import InformingSource
+from gateway.experiments.plan_values import InformingSource
 from gateway.experiments.source_standing import standing
 from gateway.llm_po.belief import gained_nats
 from gateway.llm_po.bradley_terry import fit

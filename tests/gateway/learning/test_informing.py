@@ -11,7 +11,7 @@ from gateway.config.gateway_file import GatewayConfig
 from gateway.experiments.catalogue import definitions_of
 from gateway.experiments.definitions import Definition
 from gateway.experiments.happenings import Generations
-from gateway.experiments.priors import InformingSource
+from gateway.experiments.plan_values import InformingSource
 from gateway.experiments.store_history import StoreHistory
 from gateway.learning.informing import Informing
 from policy_store.connect import connect

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from gateway import __version__
-from gateway.experiments.conclusions import Decision, Voting
+from gateway.experiments.conclusions import Voting
 from gateway.experiments.costs import AnswerCosts
+from gateway.experiments.plan_values import Decision
 from gateway.experiments.policy_content import descriptions
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import DecisionTaken, GatewayEvent
