@@ -19,7 +19,7 @@ from policy_store.roles import Role
 
 DECIDES: Final = re.compile(
     rf"control|events|usage|contents|archived|judging|\d+:(({'|'.join(Role)}):)?"
-    r"(counts|forecasts|log|guards|votes|waiting|held|replaceable|queue:\d+:\d+:[01])"
+    r"(counts|forecasts|log|guards|segments|votes|waiting|held|replaceable|queue:\d+:\d+:[01])"
 )
 """Ends of the keys that decide."""
 LEFT_OUT: Final = re.compile(r"lease|restore:.*|\d+:look")
@@ -81,7 +81,8 @@ def deciding_keys(keys: ExperimentKeys, control: Mapping[str, str]) -> list[str]
     """The keys that decide, of every generation and watch; control is the first."""
     found = [keys.control, keys.events, keys.usage, keys.contents, keys.archived, keys.judging]
     for own, policies in ledgers(keys, control):
-        found += [own.counts, own.forecasts, own.log, own.guards, own.waiting, own.held, own.replaceable]
+        found += [own.counts, own.forecasts, own.log, own.guards, own.segments]
+        found += [own.waiting, own.held, own.replaceable]
         for pair in combinations(range(policies), 2):
             found += own.queues(*pair)
     return found

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any, Final, cast
 
-from policy_store.counts import Builds, Counts, Results, Trials, Waiting
+from policy_store.counts import Builds, Counts, Results, Segments, Trials, Waiting
 from policy_store.errors import NewerVersionError
 from policy_store.events import LoggedEvent
 from policy_store.experiment import Experiment
@@ -24,7 +24,7 @@ _MICRO: Final = 1_000_000
 _SOURCE: Final = "source:"
 _SIDE: Final = "side:"
 _SERVED: Final = "served:"
-_SEGMENT: Final = "segment:"
+_RESULT: Final = "result:"
 _AT_HALF: Final = "half"
 _UNIT_DIGITS: Final = 12  # of a unit in the log: among a million units, two begin alike once in 500 logs
 _RECEIPTS: Final = {receipt.value: receipt for receipt in Receipt}
@@ -198,7 +198,6 @@ def counts_from(reply: Sequence[Any]) -> Counts:
         },
         trials=_trials_from(*tried) if tried else None,
         builds=_builds_from(counted),
-        by_segment=_segments_from(counted),
         by_source={
             name.removeprefix(_SOURCE): value for name, value in counted.items() if name.startswith(_SOURCE)
         },
@@ -231,15 +230,15 @@ def _builds_from(counted: Mapping[str, int]) -> dict[int, Builds]:
     }
 
 
-def _segments_from(counted: Mapping[str, int]) -> dict[tuple[str, str], dict[tuple[int, int], Results]]:
-    """The results in each segment by pair, from fields `segment:first:second:result:path=value`."""
+def segments_from(counted: Mapping[str, str]) -> Segments:
+    """The results in each segment by pair, from fields `result:first:second:result:path=value`."""
     found: dict[tuple[str, str], dict[tuple[int, int], dict[str, int]]] = {}
     for name, value in counted.items():
-        if name.startswith(_SEGMENT):
-            place, _, segment = name.removeprefix(_SEGMENT).partition("=")
+        if name.startswith(_RESULT):
+            place, _, segment = name.removeprefix(_RESULT).partition("=")
             first, second, result, path = place.split(":", 3)
             pairs = found.setdefault((path, segment), {})
-            pairs.setdefault((int(first), int(second)), {})[result] = value
+            pairs.setdefault((int(first), int(second)), {})[result] = int(value)
     words = [result.value for result in (Result.WIN, Result.LOSS, Result.TIE)]
     return {
         segment: {pair: Results(*(said.get(word, 0) for word in words)) for pair, said in pairs.items()}

@@ -58,6 +58,8 @@ class Results(NamedTuple):
 
 SegmentCounts = Mapping[tuple[int, int], Results]
 """What was counted in one segment, by pair; only pairs with comparisons."""
+Segments = Mapping[tuple[str, str], SegmentCounts]
+"""What was counted in a generation by path and value, without inherited comparisons."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +87,6 @@ class Counts:
     inherited: int = 0  # how many of the comparisons are inherited
     inherited_from: int | None = None  # from this generation, if any
     by_source: Mapping[str, int] = field(default_factory=dict)  # without inherited comparisons
-    # by path and value, without inherited comparisons
-    by_segment: Mapping[tuple[str, str], SegmentCounts] = field(default_factory=dict)
     # only pairs with waiting outcomes
     waiting: Mapping[tuple[int, int], Waiting] = field(default_factory=dict)
     reports_held: int = 0  # reports that do not count yet, because their units are too young

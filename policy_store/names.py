@@ -23,6 +23,7 @@ row as generations, and keys like theirs.
     llmpo:{NAME}:GENERATION:log           stream: comparisons, plans, events           for ever
     llmpo:{NAME}:GENERATION:look          secret of the last look                     until it is revealed
     llmpo:{NAME}:GENERATION:queue:A:B:S   list: outcomes of side S that wait           as long as they may
+    llmpo:{NAME}:GENERATION:segments      hash: results by segment                     for ever
     llmpo:{NAME}:GENERATION:votes         hash: votes by pair, voter and API key       for ever
     llmpo:{NAME}:GENERATION:waiting       hash: how many wait, by pair and side        for ever
     llmpo:{NAME}:GENERATION:held          sorted set: reports by when they count       a week after that
@@ -322,6 +323,11 @@ class GenerationKeys:
     def look(self) -> str:
         """The secret of the last look, which nothing reads before the end of the budget."""
         return f"{self.prefix}:look"
+
+    @cached_property
+    def segments(self) -> str:
+        """Hash of results by segment and pair; apart from `counts`, because nothing that decides reads it."""
+        return f"{self.prefix}:segments"
 
     @cached_property
     def votes(self) -> str:

@@ -117,7 +117,7 @@ class ReportStore(StorePart):
         if not members:
             return Counter()
         touched = [keys.control, own.held, own.counts, own.forecasts, own.log, keys.events]
-        touched += [own.votes, own.waiting, own.replaceable]
+        touched += [own.votes, own.waiting, own.replaceable, own.segments]
         pairs = [codec.pair_of_held(member) for member in members]
         places: dict[tuple[int, int], int] = {}
         for pair in dict.fromkeys(pairs):
@@ -129,7 +129,8 @@ class ReportStore(StorePart):
 
 
 def _counting_keys(keys: ExperimentKeys, own: GenerationKeys, report: Report) -> tuple[str, ...]:
-    return keys.control, own.counts, own.forecasts, own.log, keys.events, own.unit(report.unit), own.votes
+    unit = own.unit(report.unit)
+    return keys.control, own.counts, own.forecasts, own.log, keys.events, unit, own.votes, own.segments
 
 
 def _counting_arguments(report: Report) -> tuple[str | int, ...]:

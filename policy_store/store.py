@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Any
 
 from policy_store import codec
-from policy_store.counts import Counts
+from policy_store.counts import Counts, Segments
 from policy_store.decisions import DecisionStore
 from policy_store.errors import UnknownExperimentError
 from policy_store.experiment import Experiment
@@ -167,6 +167,11 @@ class PolicyStore(
         return codec.counts_from(
             await self._scripts.run("counts", (keys.control, own.counts, own.waiting, own.held), generation)
         )
+
+    async def segments(self, name: str, generation: int, informs: Role | None = None) -> Segments:
+        """The results counted in each segment of a generation, or of what only informs it in a role."""
+        key = self._names.experiment(name).generation(generation, informs).segments
+        return codec.segments_from(await self._answer(self._redis.hgetall(key)))
 
 
 def _informing_ledgers(keys: ExperimentKeys, generation: int, before: int) -> Iterator[str]:

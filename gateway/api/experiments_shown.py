@@ -255,7 +255,7 @@ class ExperimentDetail(ExperimentSummary):
             fit_p_value=view.plan.proposal.fit_p_value if view.plan else None,
             matches_store=live.matches_store,
             builds=BuildsShown.each(counts, experiment.policies),
-            segments=SegmentShown.each(counts, experiment.policies, reading.leader),
+            segments=SegmentShown.each(reading.segments, experiment.policies, reading.leader),
             votes=counts.votes,
             voters=counts.voters,
             largest_voter=counts.largest_voter,

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from gateway.experiments.segments import OURS
 from gateway.experiments.source_standing import share_interval
-from policy_store.counts import Counts, Results, SegmentCounts
+from policy_store.counts import Results, SegmentCounts, Segments
 
 
 class SegmentPairShown(BaseModel):
@@ -54,7 +54,7 @@ class SegmentShown(BaseModel):
     pairs: list[SegmentPairShown] = Field(description="The pairs compared, the most compared ones first.")
 
     @classmethod
-    def each(cls, counts: Counts, policies: Sequence[str], leader: int | None) -> list[SegmentShown]:
+    def each(cls, segments: Segments, policies: Sequence[str], leader: int | None) -> list[SegmentShown]:
         """All segments in which comparisons were counted, by path, the largest first."""
         found = [
             cls(
@@ -63,7 +63,7 @@ class SegmentShown(BaseModel):
                 comparisons=sum(map(sum, pairs.values())),
                 pairs=list(_pairs(pairs, policies, leader)),
             )
-            for (path, value), pairs in counts.by_segment.items()
+            for (path, value), pairs in segments.items()
         ]
         return sorted(found, key=lambda each: (each.path, each.value in OURS, -each.comparisons, each.value))
 

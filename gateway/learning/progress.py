@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gateway.config.promotion import PromotionSpec
@@ -29,7 +29,7 @@ from gateway.experiments.store_history import StoreHistory
 from gateway.experiments.watches import verdict_on, watch_seconds_left, watched_so_far
 from gateway.learning.informing import Informing
 from gateway.learning.judge_reading import JudgeReading, agreements
-from policy_store.counts import Counts
+from policy_store.counts import Counts, Segments
 from policy_store.errors import StoreError, UnknownExperimentError
 from policy_store.events import ByHand, LoggedEvent
 from policy_store.experiment import Experiment
@@ -67,6 +67,7 @@ class ExperimentProgress:
         unpriced: The policies that a guardrail on costs cannot measure.
         sources: What informs forecasts without being evidence.
         signals: How far the signals that the gateway finds agree with what users say.
+        segments: The results by segment, if the file names any.
     """
 
     view: ExperimentView
@@ -85,6 +86,7 @@ class ExperimentProgress:
     unpriced: Sequence[int] = ()
     sources: tuple[SourceStanding, ...] = ()
     signals: tuple[SignalAgreement, ...] = ()
+    segments: Segments = field(default_factory=dict)
 
     @property
     def leader(self) -> int | None:
@@ -289,6 +291,8 @@ class ProgressReader:
                 else ()
             )
             signals = await self._signals(definition, view)
+            has_segments = definition is not None and definition.spec.segments is not None
+            segments = await self._store.segments(name, view.generation) if has_segments else {}
         except UnknownExperimentError:
             return True
         except StoreError:
@@ -311,6 +315,7 @@ class ProgressReader:
             definition.unpriced(self._catalogue.current.prices) if guards and definition else (),
             tuple(standing(source, counts.wins, used) for source in sources),
             signals,
+            segments,
         )
         return True
 

@@ -2,12 +2,12 @@
 -- Counts reports whose hold is over, each as if it had come now, and returns the result of each. If a report is no
 -- longer the first held one, another replica counted it, and the script stops there. So the order is that of the
 -- held reports however many replicas count, and each report is removed in the step that counts it.
--- KEYS: control, held, counts, forecasts, log, events, votes, waiting, members that another may replace; then
---       queues of side 0 and 1 by pair
+-- KEYS: control, held, counts, forecasts, log, events, votes, waiting, members that another may replace,
+--       segments; then queues of side 0 and 1 by pair
 -- ARGV: generation; then for each report the position of its pair's first queue in KEYS, and its member of `held`
 local control, held = KEYS[1], KEYS[2]
 local keys = {control = control, counts = KEYS[3], forecasts = KEYS[4], log = KEYS[5], events = KEYS[6],
-  votes = KEYS[7], waiting = KEYS[8]}
+  votes = KEYS[7], waiting = KEYS[8], segments = KEYS[10]}
 
 local known = redis.call('HMGET', control, ARGV[1] .. ':state', ARGV[1] .. ':threshold',
   ARGV[1] .. ':budget')

@@ -1,11 +1,11 @@
 -- NEEDS: counting, correcting, reports
 -- Compares the outcome of one policy of a pair with the newest waiting outcome of the other policy, or lets it
 -- wait for one. While it waits, a later word may take its place.
--- KEYS: control, counts, forecasts, log, events, unit, votes, waiting, queue of side 0, queue of side 1
+-- KEYS: control, counts, forecasts, log, events, unit, votes, segments, waiting, queue of side 0, queue of side 1
 -- ARGV: how it stands to an earlier report of the unit ('first' or 'replace'), idempotency key, how the coin fell
 --       ('' if not known); then the report, see shared/reports.lua
 local keys = {control = KEYS[1], counts = KEYS[2], forecasts = KEYS[3], log = KEYS[4], events = KEYS[5],
-  votes = KEYS[7], waiting = KEYS[8], queues = {KEYS[9], KEYS[10]}}
+  votes = KEYS[7], segments = KEYS[8], waiting = KEYS[9], queues = {KEYS[10], KEYS[11]}}
 local standing, idempotency, drawn = unpack(ARGV, 1, 3)
 local said = {unpack(ARGV, 4)}
 

@@ -378,7 +378,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert told == model.comparisons
         in_segments = {
             (value, pair, result): number
-            for (_, value), pairs in counts.by_segment.items()
+            for (_, value), pairs in (await self.store.segments(NAME, 1)).items()
             for pair, results in pairs.items()
             for result, number in zip(("win", "loss", "tie"), results, strict=True)
             if number

@@ -33,12 +33,8 @@ async def _prefer(store: PolicyStore, unit: str, result: Result = Result.WIN, **
 
 async def _counted(store: PolicyStore, informs: Role | None = None) -> dict[str, int]:
     """How many comparisons each plan has."""
-    counts = await store.counts(NAME, 1, informs)
-    return {
-        value: sum(map(sum, pairs.values()))
-        for (path, value), pairs in counts.by_segment.items()
-        if path == PLAN
-    }
+    segments = await store.segments(NAME, 1, informs)
+    return {value: sum(map(sum, pairs.values())) for (path, value), pairs in segments.items() if path == PLAN}
 
 
 async def test_a_preference_counts_in_each_of_its_segments(store: PolicyStore) -> None:
@@ -49,7 +45,7 @@ async def test_a_preference_counts_in_each_of_its_segments(store: PolicyStore) -
     await _prefer(store, "u3", Result.TIE, segments=at("(none)", "de"))
     await _prefer(store, "u4")
 
-    assert (await store.counts(NAME, 1)).by_segment == {
+    assert await store.segments(NAME, 1) == {
         (PLAN, "pro"): {(0, 1): Results(1, 1, 0)},
         (PLAN, "(none)"): {(0, 1): Results(0, 0, 1)},
         ("metadata.country", "de"): {(0, 1): Results(1, 0, 1)},
@@ -73,6 +69,7 @@ async def test_a_report_without_segments_is_stored_as_before(store: PolicyStore)
         await store._redis.zrange(_OWN.held, 0, -1),
     ]
     assert "segment" not in str(kept)
+    assert not await store._redis.exists(_OWN.segments)
     assert "value" in str(kept[2])
 
 
@@ -88,7 +85,7 @@ async def test_two_answers_of_different_segments_are_mixed(store: PolicyStore) -
 
     logged = [each.segments for each in await logged_comparisons(store)]
     assert logged == [dict(at("pro", "(mixed)")), dict(at("pro")), {}]
-    assert (await store.counts(NAME, 1)).by_segment == {
+    assert await store.segments(NAME, 1) == {
         (PLAN, "pro"): {(0, 1): Results(1, 1, 0)},
         ("metadata.country", "(mixed)"): {(0, 1): Results(1, 0, 0)},
     }
@@ -173,7 +170,8 @@ async def test_segments_begin_anew_with_each_generation(store: PolicyStore) -> N
     await started(store, min_comparisons=7)
 
     after = await store.counts(NAME, 2)
-    assert (after.comparisons, after.by_source, after.by_segment) == (1, {}, {})
+    assert (after.comparisons, after.by_source) == (1, {})
+    assert await store.segments(NAME, 2) == {}
 
 
 async def test_segments_do_not_hide_the_definition(store: PolicyStore) -> None:

@@ -47,7 +47,7 @@ local function count(keys, generation, threshold, first, second, result, source,
     end
   end
   if segments then
-    entry[#entry + 1], entry[#entry + 2] = 'segments', note_segments(keys.counts, segments, first, second, result)
+    entry[#entry + 1], entry[#entry + 2] = 'segments', note_segments(keys.segments, segments, first, second, result)
   end
   redis.call('XADD', keys.log, '*', unpack(entry))
   if published[2] then -- else it adds nothing to the evidence

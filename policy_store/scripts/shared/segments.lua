@@ -26,25 +26,25 @@ local function joined_segments(one, other)
 end
 
 -- What a value is counted as: itself, or one of the others if as many values of its path came before it.
-local function counted_value(counts, path, value)
+local function counted_value(key, path, value)
   local field, number = 'value:' .. path .. '=' .. value, 'values:' .. path
   if value == NO_VALUE or value == OTHER_VALUE or value == MIXED_VALUES
-      or redis.call('HEXISTS', counts, field) == 1 then
+      or redis.call('HEXISTS', key, field) == 1 then
     return value
   end
-  if tonumber(redis.call('HGET', counts, number) or 0) >= MOST_VALUES then
+  if tonumber(redis.call('HGET', key, number) or 0) >= MOST_VALUES then
     return OTHER_VALUE
   end
-  redis.call('HSET', counts, field, redis.call('HINCRBY', counts, number, 1))
+  redis.call('HSET', key, field, redis.call('HINCRBY', key, number, 1))
   return value
 end
 
 -- Adds a comparison to the counts of its segments; returns them as they were counted, for the log.
-local function note_segments(counts, segments, first, second, result)
+local function note_segments(key, segments, first, second, result)
   local counted = {}
   for path, said in string.gmatch(segments, SEGMENT) do
-    local segment = path .. '=' .. counted_value(counts, path, said)
-    redis.call('HINCRBY', counts, table.concat({'segment', first, second, result, segment}, ':'), 1)
+    local segment = path .. '=' .. counted_value(key, path, said)
+    redis.call('HINCRBY', key, table.concat({'result', first, second, result, segment}, ':'), 1)
     counted[#counted + 1] = segment
   end
   return table.concat(counted, ';')
