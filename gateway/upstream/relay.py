@@ -51,8 +51,8 @@ from gateway.upstream.surfaces import Surface
 _OK: Final = range(200, 300)
 _EVENT_STREAM: Final = "text/event-stream"
 _NO_EVENTS: Final = (b"{", b"[", b"<")  # no line of an event stream begins like this
-_MAX_ANSWER_BYTES: Final = 256 * 1024 * 1024  # embeddings of 2,048 texts may take half of this
-_MAX_ERROR_BYTES: Final = 64 * 1024
+MAX_ANSWER_BYTES: Final = 256 * 1024 * 1024  # embeddings of 2,048 texts may take half of this
+MAX_ERROR_BYTES: Final = 64 * 1024
 _LINGER_SECONDS: Final = 1.0
 _RATE_LIMITS: Final = (b"x-ratelimit-", b"anthropic-ratelimit-")
 _SENDABLE: Final = re.compile(rb"[a-z0-9_-]+:[\t -~\x80-\xff]*")
@@ -316,7 +316,7 @@ async def _read_whole(answer: HttpAnswer) -> bytes:
     while not answer.is_at_end and (piece := await answer.some()):
         pieces.append(piece)
         size += len(piece)
-        if size > _MAX_ANSWER_BYTES:
+        if size > MAX_ANSWER_BYTES:
             raise broken("an answer that is too long")
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -324,7 +324,7 @@ async def _read_whole(answer: HttpAnswer) -> bytes:
 async def _read_some(answer: HttpAnswer) -> bytes:
     """The beginning of the body, as much as is worth reading."""
     body = b""
-    while len(body) < _MAX_ERROR_BYTES and (chunk := await answer.some()):
+    while len(body) < MAX_ERROR_BYTES and (chunk := await answer.some()):
         body += chunk
     return body
 

@@ -16,9 +16,23 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gateway.errors import UpstreamError
+
 
 class NotSentError(BaseException):
     """The request would be sent now. Not an `Exception`, because litellm turns those into its own errors."""
+
+
+class BrokenAnswerError(BaseException):
+    """The provider's answer cannot be read. Not an `Exception`, for the same reason.
+
+    Attributes:
+        failure: The error for the caller.
+    """
+
+    def __init__(self, failure: UpstreamError) -> None:
+        super().__init__(str(failure))
+        self.failure = failure
 
 
 @dataclass(slots=True)
@@ -28,10 +42,14 @@ class Asking:
     Attributes:
         is_sent: Becomes true when litellm is about to ask the provider.
         is_rehearsed: Whether this is a rehearsal, which must not be sent.
+        is_streamed: Whether the answer is to be a stream.
+        is_embedding: Whether texts are to be embedded.
     """
 
     is_sent: bool = False
     is_rehearsed: bool = False
+    is_streamed: bool = False
+    is_embedding: bool = False
 
 
 _CURRENT: Final[ContextVar[Asking | None]] = ContextVar("asking", default=None)
@@ -67,7 +85,7 @@ async def rehearse(start: Callable[[], Awaitable[object]], seconds: float) -> Ex
         try:
             async with asyncio.timeout(seconds):
                 await start()
-        except NotSentError:
+        except (NotSentError, BrokenAnswerError):
             return None
         except Exception as error:  # noqa: BLE001 - whatever litellm makes of what is missing
             return error
@@ -75,14 +93,21 @@ async def rehearse(start: Callable[[], Awaitable[object]], seconds: float) -> Ex
 
 
 @contextmanager
-def asking(*, is_rehearsed: bool = False) -> Iterator[Asking]:
+def asking(
+    *, is_rehearsed: bool = False, is_streamed: bool = False, is_embedding: bool = False
+) -> Iterator[Asking]:
     """Watch the calls made inside, including threads and tasks that litellm starts there."""
-    current = Asking(is_rehearsed=is_rehearsed)
+    current = Asking(is_rehearsed=is_rehearsed, is_streamed=is_streamed, is_embedding=is_embedding)
     token = _CURRENT.set(current)
     try:
         yield current
     finally:
         _CURRENT.reset(token)
+
+
+def current_asking() -> Asking | None:
+    """The request for which the present call is made."""
+    return _CURRENT.get()
 
 
 def is_untranslatable(error: Exception, current: Asking) -> bool:

@@ -40,6 +40,7 @@ from gateway.upstream.surfaces import CHAT, EMBEDDINGS, SurfaceName
 from gateway.upstream.translating.answers import as_events, as_json, http_responses, is_made_up
 from gateway.upstream.translating.asking import (
     Asking,
+    BrokenAnswerError,
     asking,
     is_untranslatable,
     note_taker,
@@ -85,11 +86,13 @@ class LitellmUpstream(Upstream):
         library = await self._import()
         call = LIBRARY_CALLS[request.surface.name]
         arguments = self._arguments(request)
-        with asking() as current:
+        with asking(is_embedding=request.surface is EMBEDDINGS) as current:
             try:
                 fields = self._fields(library, request)
                 async with asyncio.timeout(arguments["timeout"]):
                     answer = await call.start(library, fields, arguments)
+            except BrokenAnswerError as error:
+                raise error.failure from None
             except Exception as error:
                 raise await self._explained(error, current, request) from error
         return UpstreamAnswer(as_json(answer, request))
@@ -101,11 +104,13 @@ class LitellmUpstream(Upstream):
         arguments = self._arguments(request)
         started = asyncio.get_running_loop().time()
         first_byte = request.target.first_byte_seconds or self._timeouts.first_byte
-        with asking() as current:
+        with asking(is_streamed=True) as current:
             try:
                 fields = {**self._fields(library, request), "stream": True}
                 async with asyncio.timeout(min(first_byte, arguments["timeout"])):
                     chunks = await call.start(library, fields, arguments)
+            except BrokenAnswerError as error:
+                raise error.failure from None
             except Exception as error:
                 raise await self._explained(error, current, request) from error
         stall = request.target.stall_seconds or self._timeouts.stall
@@ -272,9 +277,13 @@ class _TranslatedStream(AnswerStream):
 
     async def _next(self, translate: Callable[[Exception], UpstreamError], by: float) -> bytes:
         try:
-            async with asyncio.timeout_at(min(by, self._deadline)):
-                chunk = await anext(self._chunks, None)
+            # litellm sends some requests only now.
+            with asking(is_streamed=True):
+                async with asyncio.timeout_at(min(by, self._deadline)):
+                    chunk = await anext(self._chunks, None)
             block = b"" if chunk is None else self._events(chunk)
+        except BrokenAnswerError as error:
+            raise error.failure from None
         except Exception as error:
             raise translate(error) from error
         if chunk is None:
@@ -320,6 +329,7 @@ def _import_quietly() -> Any:
     warnings.filterwarnings("ignore", message=".*ReadOnly.*", category=UserWarning)
     library: Any = importlib.import_module("litellm")
     leave_out_tool_servers()
+    _bound_answers()
     _bound_searches()
     _silence()
     library.telemetry = False
@@ -332,6 +342,15 @@ def _import_quietly() -> Any:
     library.drop_params = False
     library.user_url_validation = True
     return library
+
+
+def _bound_answers() -> None:
+    """Let litellm read no answer without a bound, and not put broken streams together to log their cost."""
+    bounds: Any = importlib.import_module("gateway.upstream.translating.bounds")
+    transports: Any = importlib.import_module("litellm.llms.custom_httpx.aiohttp_transport")
+    streams: Any = importlib.import_module("litellm.litellm_core_utils.streaming_handler")
+    bounds.bound_answers(transports.LiteLLMAiohttpTransport)
+    streams.CustomStreamWrapper._record_partial_usage_for_failure = lambda _: None  # noqa: SLF001 - no setting
 
 
 def _bound_searches() -> None:

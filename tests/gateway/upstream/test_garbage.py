@@ -122,9 +122,9 @@ async def test_an_answer_without_end_is_read_no_further(
         await exchange.whole(body)
 
     provider.on("small", whole)
-    monkeypatch.setattr(relaying, "_MAX_ANSWER_BYTES", len(body))
+    monkeypatch.setattr(relaying, "MAX_ANSWER_BYTES", len(body))
     assert (await relay.complete(request_to(provider))).body == body
-    monkeypatch.setattr(relaying, "_MAX_ANSWER_BYTES", len(body) - 1)
+    monkeypatch.setattr(relaying, "MAX_ANSWER_BYTES", len(body) - 1)
     with pytest.raises(UpstreamError, match="too long") as failed:
         await relay.complete(request_to(provider))
     assert failed.value.reason == "protocol"
