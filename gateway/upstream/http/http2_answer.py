@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Final, Protocol
+from typing import Protocol
 
 from typing_extensions import override
 
 from gateway.upstream.base import RawHeaders
 from gateway.upstream.failures import broken, cut_short
+from gateway.upstream.http.inflating import PACKED, PIECE_BYTES, PLAIN, Inflater
 from gateway.upstream.http.transport import Failure, HttpAnswer, NeverSeenError
-
-_PLAIN: Final = frozenset({b"", b"identity"})
-# These encodings were not asked for, but clients understand them. The numbers are zlib's codes.
-_COMPRESSED: Final = {
-    b"gzip": zlib.MAX_WBITS | 16,
-    b"x-gzip": zlib.MAX_WBITS | 16,
-    b"deflate": zlib.MAX_WBITS,
-}
 
 
 class StreamOwner(Protocol):
@@ -48,6 +41,7 @@ class Http2Answer(HttpAnswer):
         "_inflater",
         "_owner",
         "_stream",
+        "_unpacked",
         "_waiter",
         "is_over",
         "is_sent",
@@ -59,7 +53,8 @@ class Http2Answer(HttpAnswer):
         self._stream = stream
         self._arrived: list[tuple[bytes, int]] = []
         self._headers: dict[bytes, bytes] = {}
-        self._inflater: zlib._Decompress | None = None
+        self._inflater: Inflater | None = None
+        self._unpacked: Iterator[bytes] = iter(())
         self._failure: Failure | None = None
         self._waiter: asyncio.Future[None] | None = None
         self.status: int = 0
@@ -97,6 +92,10 @@ class Http2Answer(HttpAnswer):
     @override
     async def some(self) -> bytes:
         while True:
+            if self._inflater is not None and (piece := self._next_unpacked()):
+                if len(piece) == PIECE_BYTES:
+                    await asyncio.sleep(0)  # others have their turn, however much there is to unpack
+                return piece
             while not self._arrived:
                 if self._failure is not None:
                     raise self._failure()
@@ -105,9 +104,18 @@ class Http2Answer(HttpAnswer):
                 await self.change()
             arrived, self._arrived = self._arrived, []
             self._owner.read(self._stream, sum(size for _, size in arrived))
-            # Compressed bytes may not give any text yet, and returning no bytes would mean the end.
-            if some := arrived[0][0] if len(arrived) == 1 else b"".join([data for data, _ in arrived]):
+            some = arrived[0][0] if len(arrived) == 1 else b"".join([data for data, _ in arrived])
+            if self._inflater is None:
                 return some
+            # These bytes may not give any text yet, and returning no bytes would mean the end.
+            self._unpacked = self._inflater.pieces(some)
+
+    def _next_unpacked(self) -> bytes:
+        try:
+            return next(self._unpacked, b"")
+        except zlib.error:
+            self._failure = partial(broken, "an answer that is not in the encoding it says")
+            raise self._failure() from None
 
     @override
     def fail(self, failure: Failure) -> None:
@@ -131,21 +139,15 @@ class Http2Answer(HttpAnswer):
             return
         self.status = int(status)
         encoding = self._headers.get(b"content-encoding", b"").strip().lower()
-        if encoding in _COMPRESSED:
-            self._inflater = zlib.decompressobj(_COMPRESSED[encoding])
-        elif encoding not in _PLAIN:
+        if encoding in PACKED:
+            self._inflater = Inflater(encoding)
+        elif encoding not in PLAIN:
             self.fail(partial(broken, "an answer in an encoding that was not asked for"))
         self.wake()
 
     def data(self, data: bytes, size: int) -> None:
         """Take bytes of the body; `size` is how much of the window they used."""
         if data and not self.is_over:
-            if self._inflater is not None:
-                try:
-                    data = self._inflater.decompress(data)
-                except zlib.error:
-                    data = b""
-                    self.fail(partial(broken, "an answer that is not in the encoding it says"))
             self._arrived.append((data, size))
             self.wake()
         elif size:

@@ -16,6 +16,8 @@ from h2.errors import ErrorCodes
 from gateway.errors import UpstreamError
 from gateway.upstream.base import ModelTarget, UpstreamRequest
 from gateway.upstream.http import http2_connection
+from gateway.upstream.http.http2_answer import Http2Answer, StreamOwner
+from gateway.upstream.http.inflating import PIECE_BYTES
 from gateway.upstream.relay import Relay
 from gateway.upstream.retry_budget import RetryBudget
 from gateway.upstream.sse import DONE
@@ -390,6 +392,23 @@ async def test_heads_and_encodings_that_clients_take_are_taken(
         assert b'"Hi"' in await read_all(await relay.stream(request(provider, stream=True)))
     else:
         assert await ask(relay, provider) == "Hi"
+
+
+async def test_a_packed_body_is_unpacked_in_pieces() -> None:
+    """What takes a kilobyte on its way may take a megabyte, which is not all in memory at once."""
+
+    class Owner(StreamOwner):
+        """A connection that nobody reads from."""
+
+    reply, said = Http2Answer(Owner(), 1), bytes(1_000_000)
+    reply.head([(b":status", b"200"), (b"content-encoding", b"gzip")])
+    reply.data(gzip.compress(said), 1000)
+    reply.end()
+    pieces = []
+    while piece := await reply.some():
+        pieces.append(piece)
+    assert b"".join(pieces) == said
+    assert max(map(len, pieces)) == PIECE_BYTES
 
 
 async def test_a_body_that_is_not_in_its_encoding_is_a_failure(
