@@ -58,14 +58,18 @@ class SharedTrips:
 
     def _depart(self) -> None:
         """Begin a trip, which takes those along that wait when it sets out."""
+        self._end_patience()  # which may run out in this turn of the loop
         trip = self._latest = asyncio.get_running_loop().create_task(self._trip())
         self._trips.add(trip)
         trip.add_done_callback(self._returned)
 
-    async def _trip(self) -> None:
+    def _end_patience(self) -> None:
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
+
+    async def _trip(self) -> None:
+        self._end_patience()
         party, self._waiting = self._waiting[:MOST_TOGETHER], self._waiting[MOST_TOGETHER:]
         if self._waiting:
             self._be_patient()
@@ -85,10 +89,9 @@ class SharedTrips:
         replies: Sequence[Any]
         try:
             replies = await self._scripts.run_together(calls)
+            took = loop.time() - begun
         except Exception as error:  # noqa: BLE001 - each caller has it raised
-            replies = [error] * len(calls)
-        is_fault = any(isinstance(reply, Exception) for reply in replies)
-        took = 0.0 if is_fault else loop.time() - begun
+            replies, took = [error] * len(calls), 0.0
         self._patience_seconds = max(PATIENCE_SECONDS, PATIENCE_SHARE * took)
         return replies
 

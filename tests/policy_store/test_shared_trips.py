@@ -15,6 +15,7 @@ from policy_store.errors import (
     ContradictingOutcomeError,
     OverCapError,
     StoreUnavailableError,
+    UnconfirmedError,
     UnknownExperimentError,
 )
 from policy_store.log_records import Result
@@ -105,6 +106,36 @@ async def test_a_trip_that_hangs_holds_up_no_other() -> None:
     assert await stuck == ["ok", "stuck"]
 
 
+async def test_patience_that_runs_out_as_a_trip_returns_begins_no_empty_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After an empty one the next call would set out beside the one under way."""
+    loop, timers = asyncio.get_running_loop(), list[Any]()
+
+    class _Timer(asyncio.Handle):
+        def run_out(self) -> None:
+            if not self.cancelled():
+                self._run()
+
+    def call_later(_: float, call: Callable[[], None]) -> asyncio.Handle:
+        timers.append(timer := _Timer(call, (), loop))
+        return timer
+
+    monkeypatch.setattr(loop, "call_later", call_later)
+    road = Road()
+    road.is_open.clear()
+    trips = SharedTrips(road)  # type: ignore[arg-type]
+    first = trips.run("first", ())
+    await asyncio.sleep(0)
+    others = _calls(trips, "b", "c")
+    (timer,) = timers
+    first.add_done_callback(lambda _: loop.call_soon(timer.run_out))  # before the next trip sets out
+    road.is_open.set()
+    assert await _answers(first, *others) == ["first", "b", "c"]
+    await asyncio.sleep(0)
+    assert road.trips == [["first"], ["b", "c"]]
+
+
 @pytest.mark.parametrize(
     ("last_took", "fails", "seconds"),
     [
@@ -138,6 +169,28 @@ async def test_calls_are_as_patient_as_trips_are_long(
         road.fault = None
         await asyncio.gather(trips.run("b", ()), trips.run("c", ()))
     assert waits == [seconds]
+
+
+async def test_what_replicas_did_not_confirm_leaves_calls_patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server answered, only late: more trips beside each other would wait for the same replica."""
+    loop, now, waits = asyncio.get_running_loop(), [0.0], list[float]()
+
+    class _UnconfirmedRoad(Road):
+        async def run_together(self, calls: Sequence[Call]) -> list[Any]:
+            now[0] += 0.5
+            return [UnconfirmedError("late") for _ in await super().run_together(calls)]
+
+    def call_later(delay: float, *_: object) -> asyncio.Handle:
+        waits.append(delay)
+        return loop.call_soon(lambda: None)
+
+    trips = SharedTrips(_UnconfirmedRoad())  # type: ignore[arg-type]
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "time", lambda: now[0])
+        patched.setattr(loop, "call_later", call_later)
+        await asyncio.gather(trips.run("a", ()), return_exceptions=True)
+        await asyncio.gather(trips.run("b", ()), trips.run("c", ()), return_exceptions=True)
+    assert waits == [0.5 * PATIENCE_SHARE]
 
 
 async def test_a_trip_that_was_left_behind_begins_no_other_when_it_returns(
