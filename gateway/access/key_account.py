@@ -256,6 +256,8 @@ class KeyAccount:
                 await self._step()
         finally:
             self._stepping = None
+            if self._waiting:  # the step failed, and these came while it was under way
+                self._step_soon()
             self._plan_ahead()
 
     async def _step(self) -> None:

@@ -21,7 +21,7 @@ from gateway.experiments.snapshot import LiveExperiment, Snapshot, SnapshotHolde
 from gateway.experiments.store_history import Loss, StoreHistory
 from gateway.running.logs import get_logger
 from gateway.running.store_health import StoreHealth
-from policy_store.errors import StoreError, UnknownExperimentError
+from policy_store.errors import StoreError, StoreUnavailableError, UnknownExperimentError
 from policy_store.experiment import Experiment
 from policy_store.states import INITIAL
 from policy_store.view import ExperimentView
@@ -72,6 +72,7 @@ class Refresher:
         self._registered: dict[str, Definition] = {}
         self._views: dict[str, ExperimentView] = {}
         self._live = self._all_live()
+        self._unreadable: set[str] = set()
         self._is_behind = False
         self._refreshing = asyncio.Lock()
         self.holder = SnapshotHolder(self._snapshot())
@@ -132,6 +133,14 @@ class Refresher:
                 await self._update(definition, epoch, revision)
             except UnknownExperimentError:
                 self._history.hold(Loss.KEYS_GONE, epoch=epoch, experiment=name)
+            except StoreUnavailableError:
+                raise
+            except Exception as error:  # noqa: BLE001 - one experiment's fault must not stop the others
+                if name not in self._unreadable:
+                    _log.error("experiment_unreadable", experiment=name, exc_info=error)
+                self._unreadable.add(name)
+            else:
+                self._unreadable.discard(name)
 
     async def _update(self, definition: Definition, epoch: int, found: int | None) -> None:
         """Follow an experiment. `found` is its revision in the store; None if it was never seen there."""

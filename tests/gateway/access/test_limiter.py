@@ -32,6 +32,7 @@ class CountingStore:
         self._store = store
         self.steps: list[Account] = []
         self.is_away = False
+        self.fault: Exception | None = None
         self.answers = asyncio.Event()
         self.answers.set()
 
@@ -41,6 +42,9 @@ class CountingStore:
         await self.answers.wait()
         if self.is_away:
             raise StoreUnavailableError("away")
+        if self.fault is not None:
+            fault, self.fault = self.fault, None
+            raise fault
         return await self._store.lease(account)
 
 
@@ -105,6 +109,24 @@ async def test_waves_of_requests_never_exceed_the_limit(processes: Callable[[], 
         await member.limiter.aclose()
     passed += len(await members[0].flood(limits, 200))
     assert passed == 200
+
+
+async def test_a_step_that_fails_keeps_nobody_waiting_who_came_during_it(
+    processes: Callable[[], Process],
+) -> None:
+    """They have a step of their own."""
+    process, limits = processes(), KeyLimits(requests_per_minute=10)
+    process.store.answers.clear()
+    process.store.fault = RuntimeError("a fault of the program")
+    first = asyncio.create_task(process.ask(limits))
+    await until(lambda: len(process.store.steps) == 1)
+    second = asyncio.create_task(process.ask(limits))
+    await asyncio.sleep(0)
+    process.store.answers.set()
+    with pytest.raises(RuntimeError):
+        await first
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        (await second).settle([])
 
 
 async def test_a_busy_key_rarely_asks_the_store(processes: Callable[[], Process]) -> None:

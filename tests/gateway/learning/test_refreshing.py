@@ -16,7 +16,7 @@ from gateway.learning.refreshing import Refresher
 from gateway.llm_po.lines import elimination_nano_nats
 from gateway.running.background import background, stop
 from gateway.running.store_health import StoreHealth
-from policy_store.errors import StoreUnavailableError
+from policy_store.errors import NewerVersionError, StoreUnavailableError
 from policy_store.experiment import Experiment
 from policy_store.log_records import Result
 from policy_store.moves import Move
@@ -36,6 +36,7 @@ class Flaky:
     is_away: bool = False
     has_lost: bool = False
     silent_about: str = ""
+    unreadable: tuple[str, Exception] = ("", ValueError())
     meanwhile: Callable[[], None] = lambda: None
     calls: list[str] = field(default_factory=list)
 
@@ -57,6 +58,8 @@ class Flaky:
         self._called("view")
         if name == self.silent_about:
             raise StoreUnavailableError("silent")
+        if name == self.unreadable[0]:
+            raise self.unreadable[1]
         return await self.store.view(name)
 
     def _called(self, method: str) -> None:
@@ -143,6 +146,34 @@ async def test_what_was_read_before_the_store_failed_is_shown(embedded_store: Po
 
     assert live(replica).incumbent_policy.name == "warm"
     assert replica.holder.current.experiments["later"].incumbent_policy.name == "plain"
+
+
+@pytest.mark.parametrize("fault", [NewerVersionError("a state of tomorrow"), ValueError("no JSON")])
+async def test_an_experiment_that_cannot_be_read_stops_no_other(
+    embedded_store: PolicyStore, fault: Exception, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Those after it are followed, it is served as before, and the log says so once while that lasts."""
+    one = catalogue(name="damaged")
+    both = replace(one, definitions={**one.definitions, **catalogue().definitions})
+    store = Flaky(embedded_store)
+    replica = refresher(store, both)
+    await replica.refresh()
+    for name in both.definitions:
+        fence = await embedded_store.acquire_lease(name, "other", 60)
+        assert fence is not None
+        await embedded_store.decide(name, 1, fence, move=Move.PROMOTE, champion=1, certificate={})
+    store.unreadable = "damaged", fault
+
+    await replica.refresh()
+    await replica.refresh()
+
+    found = replica.holder.current.experiments
+    assert live(replica).incumbent_policy.name == "warm"
+    assert found["damaged"].incumbent_policy.name == "plain"
+    assert "".join(capfd.readouterr()).count("experiment_unreadable") == 1
+    store.unreadable = "", fault
+    await replica.refresh()
+    assert replica.holder.current.experiments["damaged"].incumbent_policy.name == "warm"
 
 
 async def test_an_answer_that_a_later_one_overtakes_is_no_loss(embedded_store: PolicyStore) -> None:
