@@ -20,7 +20,7 @@ from unittest.mock import patch
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.identification import clear_worlds, misfits  # noqa: E402 - after the path is set
+from benchmarks.identification import clear_worlds, misfits, near_ties  # noqa: E402 - after the path is set
 from benchmarks.reporting import save, table  # noqa: E402 - after the path is set
 from gateway.llm_po import forecast, samplers  # noqa: E402 - after the path is set
 from gateway.llm_po.lab import simulate  # noqa: E402 - after the path is set
@@ -30,6 +30,7 @@ from gateway.llm_po.lab.worlds import World  # noqa: E402 - after the path is se
 from gateway.llm_po.samplers import Situation  # noqa: E402 - after the path is set
 from gateway.llm_po.wins import IntArray  # noqa: E402 - after the path is set
 
+CLEAR = ("bt-5", "bt-8-linear", "bt-8-normal", "bt-16-linear")
 VARIANTS = ("as it is", "true forecasts", "no survivor check", "both")
 COUNT = simulate._Batch._count
 CYCLIC = ROOT / "tests" / "data" / "worlds" / "cyclic_4_synthetic.json"
@@ -88,9 +89,9 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=200)
     seeds = parser.parse_args().seeds
-    chosen = [*(world for world in clear_worlds() if world.name in ("bt-5", "bt-8-normal")), *misfits()]
+    clear = [world for world in clear_worlds() if world.name in CLEAR]
     rows = []
-    for world in [*chosen, load_world(CYCLIC)]:
+    for world in [*clear, *near_ties(), *misfits(), load_world(CYCLIC)]:
         multiples = [multiple(world, variant, seeds) for variant in VARIANTS]
         least = Trial(world, delta=0.05).hardness * math.log(20)
         rows.append({"world": world.name, "least": least, "multiples": multiples})

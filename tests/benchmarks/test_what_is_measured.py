@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -22,6 +24,15 @@ def test_true_forecasts_take_fewer_comparisons() -> None:
     world = next(world for world in lost.clear_worlds() if world.name == "bt-5")
     learnt, true = (lost.multiple(world, variant, 100)[0] for variant in ("as it is", "true forecasts"))
     assert true < learnt
+
+
+def test_bets_on_a_known_difference_win_what_the_outcomes_tell() -> None:
+    """After 3 wins of 10 at a logit of -log 2 the wealth is (2/3)^3 (4/3)^7, and no prior ends sooner."""
+    known = importlib.import_module("benchmarks.known_scale")
+    wealth = known.log_wealth(np.array([3]), np.array([10]), np.array([math.log(2)]))
+    assert np.exp(wealth) == pytest.approx((2 / 3) ** 3 * (4 / 3) ** 7)
+    first, *others = (multiples.mean() for multiples in known.taken(0.4, 50).values())
+    assert all(first < mean for mean in others)
 
 
 def test_run_within_caps_comes_to_a_decision() -> None:
