@@ -50,7 +50,8 @@ class JudgeShown(BaseModel):
     model: str = Field(description="Provider and model.")
     rubric_sha256: str = Field(description="SHA-256 of the rubric's text.")
     role: Literal["evidence", "informs"] = Field(
-        description="`evidence`: its verdicts decide. `informs`: they only inform forecasts."
+        description="`evidence`: its verdicts count, alone or beside users' feedback. `informs`: they only "
+        "inform forecasts."
     )
     compared: int = Field(description="Pairs of answers compared; equal texts are compared without asking.")
     asked: int = Field(description="Pairs of answers that the judge saw, each in both orders.")
@@ -74,7 +75,8 @@ class JudgeShown(BaseModel):
     spend_per_day: float = Field(description="The limit of that.")
     pairs: list[PairAgreementShown] = Field(
         description="Users beside the judge, for each pair of policies that both have compared; empty where "
-        "the judge's verdicts are the evidence."
+        "the judge's verdicts are evidence: both are counted together there, and `comparisons_by_source` "
+        "says how many came from it."
     )
 
     @classmethod

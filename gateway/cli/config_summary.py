@@ -12,7 +12,7 @@ from gateway.config.gateway_file import GatewayConfig
 from gateway.config.judging import LiveJudgeSpec
 from gateway.experiments.collecting import WAYS, Takes
 from gateway.experiments.declared_caps import exposure_caps
-from gateway.experiments.judge import share_judged
+from gateway.experiments.judge import counts_verdicts, share_judged
 from gateway.experiments.promises import promised
 
 
@@ -91,5 +91,7 @@ def judging_summary(experiment: ExperimentSpec, judge: LiveJudgeSpec) -> str:
     of = f"{100 * share_judged(judge):.4g}% of the other requests are judged"
     if WAYS[experiment.traffic.collect].takes is Takes.VERDICT:
         of = "judged"
+    elif counts_verdicts(experiment):
+        of += " as evidence"
     rubric = "no rubric" if judge.rubric is None else judge.rubric.path
     return f"{of} by {judge.model} ({rubric}), at most {judge.spend_per_day:g} USD a day"

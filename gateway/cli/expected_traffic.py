@@ -16,7 +16,7 @@ from gateway.config.experiments import ExperimentSpec
 from gateway.config.gateway_file import GatewayConfig
 from gateway.config.values import Duration
 from gateway.errors import ConfigError
-from gateway.experiments.collecting import WAYS
+from gateway.experiments.collecting import WAYS, Takes
 from gateway.experiments.declared_caps import exposure_caps, exposure_issues
 from gateway.experiments.definitions import inference_of
 from gateway.experiments.judge import judge_issues, judged_models
@@ -104,7 +104,8 @@ class ExpectedTraffic:
             raise ConfigError(issues)
         declared, incumbent = exposure_caps(spec), names.index(spec.incumbent)
         judge = self.judge(config, name)
-        paid = judge.compared_per_day if judge is not None and judge.is_evidence else None
+        judged = judge.compared_per_day if judge is not None and judge.is_evidence else 0.0
+        paid = judged if way.takes is Takes.VERDICT else None
         return Prospect(
             experiment=name,
             policies=len(names),
@@ -121,6 +122,7 @@ class ExpectedTraffic:
             if paid is None
             else paid / max(spec.traffic.share, _LEAST_SHARE),
             feedback_rate=self.evidence_rate(spec) if paid is None else 1.0,
+            judged_per_day=judged if paid is None else 0.0,
             feedback_delay_days=max(self.shortest_delay, spec.feedback.hold or timedelta()) / _DAY,
             tie_rate=_TIE_RATE if self.tie_rate is None else self.tie_rate,
             success_rate=self.success_rate if way.rates_answers and ties_follow else None,

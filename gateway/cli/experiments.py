@@ -119,7 +119,7 @@ def gain_sentence(gain: dict[str, Any]) -> str:
 
 def judge_sentence(judge: dict[str, Any]) -> str:
     """What a judge compared, how decided and how biased it was, and what it cost."""
-    role = "are the evidence" if judge["role"] == "evidence" else "only inform forecasts"
+    role = "are evidence" if judge["role"] == "evidence" else "only inform forecasts"
     text = f"The judge {judge['model']} compared {judge['compared']:,} pairs of answers; its verdicts {role}."
     if judge["asked"]:
         text += (

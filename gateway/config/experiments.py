@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from gateway.config.feedback import FeedbackSpec
 from gateway.config.grid import GridProblem, combinations, expand, policy_name, with_caps
@@ -111,16 +111,7 @@ class TrafficSpec(Section):
 GridValue = str | int | float
 
 
-_Roles = Annotated[list[Literal["explicit", "implicit"]], Field(min_length=1)]
-
-
-def _without_judge(value: Any) -> Any:
-    if isinstance(value, list) and "judge" in value:
-        raise fault(
-            "A judge's verdicts beside live traffic only inform forecasts, and `judge` is listed.",
-            "Leave it out. With `collect: shadow`, and no `promote_on`, verdicts are the evidence.",
-        )
-    return value
+_Roles = Annotated[list[Literal["explicit", "implicit", "judge"]], Field(min_length=1)]
 
 
 class ExperimentSpec(Section):
@@ -195,11 +186,11 @@ class ExperimentSpec(Section):
     )
     traffic: TrafficSpec = Field(default_factory=TrafficSpec, description="Which requests take part.")
     feedback: FeedbackSpec = Field(default_factory=FeedbackSpec, description="Which feedback counts.")
-    promote_on: Annotated[_Roles | None, BeforeValidator(_without_judge)] = Field(
+    promote_on: _Roles | None = Field(
         default=None,
-        description="Which feedback is evidence: what users say (`explicit`: votes, ratings), what they do "
-        "(`implicit`: kept answers, implicit signals, what is missing). Unless given, all of it; otherwise "
-        "the rest only informs forecasts.",
+        description="What is evidence: what users say (`explicit`: votes, ratings), what they do "
+        "(`implicit`: kept answers, implicit signals, what is missing), and beside them the verdicts of the "
+        "`judge`. Unless given, all that users say and do; the rest only informs forecasts.",
     )
     segments: Segments | None = Field(
         default=None,
@@ -214,7 +205,8 @@ class ExperimentSpec(Section):
     judge: LiveJudgeSpec | None = Field(
         default=None,
         description="A model that compares answers after callers have been served. With `collect: shadow` "
-        "its verdicts are the evidence.",
+        "its verdicts are the evidence; otherwise they inform forecasts, or count too if `promote_on` lists "
+        "`judge`.",
     )
     promotion: PromotionSpec = Field(
         default_factory=PromotionSpec, description="When and how the incumbent changes."
@@ -329,7 +321,26 @@ class ExperimentSpec(Section):
                 "With `collect: shadow` every request that takes part is judged, and `judge.share` is given.",
                 "Leave it out; `traffic.share` says how many requests take part.",
             )
+        if "judge" in (self.promote_on or ()):
+            self._check_verdicts_beside_users()
         return self
+
+    def _check_verdicts_beside_users(self) -> None:
+        if self.judge is None:
+            raise fault(
+                "`promote_on` lists `judge`, and there is no `judge`.",
+                "Give one: its `model` and `spend_per_day`; or leave `judge` out of the list.",
+            )
+        if set(self.promote_on or ()) == {"judge"}:
+            raise fault(
+                "`promote_on` lists `judge` alone: users would see candidates, and would decide nothing.",
+                "Use `collect: shadow` without `promote_on`, or list `explicit` or `implicit` too.",
+            )
+        if self.traffic.unit == "session":
+            raise fault(
+                "`promote_on` lists `judge`, which compares single requests, and `unit` is session.",
+                "Leave `unit` out, or `judge` out of the list.",
+            )
 
     @model_validator(mode="after")
     def _check_guardrails(self) -> Self:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from gateway import __version__
 from gateway.experiments.gain import Gain, gain
-from gateway.experiments.judge import judged_by, who_preferred
+from gateway.experiments.judge import judge_named
 from gateway.experiments.plan_values import Decision
 from policy_store.counts import Counts
 from policy_store.experiment import Experiment
@@ -158,7 +158,7 @@ def _placed(
 ) -> dict[str, Any]:
     """A conclusion, with the experiment it is about, the code version, the time and the gain."""
     champion = conclusion["champion"]
-    gained, judge = certified_gain(conclusion, experiment), judged_by(experiment)
+    gained, judge = certified_gain(conclusion, experiment), judge_named(experiment)
     return {
         **conclusion,
         "experiment": json.loads(experiment.to_json()),
@@ -170,7 +170,7 @@ def _placed(
         "decided_at": decided_at,
         **more,
         **({} if gained is None else {"gain": asdict(gained)}),
-        **({} if judge is None else {"judge": {**judge, "says": who_preferred(judge)}}),
+        **({} if judge is None else {"judge": judge}),
     }
 
 

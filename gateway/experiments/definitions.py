@@ -10,12 +10,12 @@ from typing import Any
 from gateway.config.experiments import ExperimentSpec
 from gateway.config.feedback import Missing
 from gateway.errors import ConfigError
-from gateway.experiments.collecting import WAYS, Takes, Way
+from gateway.experiments.collecting import WAYS, Way
 from gateway.experiments.declared_caps import exposure_caps, exposure_issues
 from gateway.experiments.exposure import ExposureCaps
 from gateway.experiments.found_signals import FoundRules, found_issues
 from gateway.experiments.guardrails import Guardrail, Measure, guardrail_of
-from gateway.experiments.judge import CompiledJudge
+from gateway.experiments.judge import CompiledJudge, counts_verdicts
 from gateway.experiments.policies import CompiledPolicy
 from gateway.experiments.policy_content import shown_content
 from gateway.experiments.priors import informing_roles, prior_issues, prior_of
@@ -122,7 +122,7 @@ def define(
     """The definition of one experiment.
 
     Policies are indexed in the order of their names, so their order in the file does not matter. The judge is
-    part of the record where its verdicts are the evidence.
+    part of the record where its verdicts are evidence.
 
     Raises:
         ConfigError: If no plan can keep the exposure caps, or `promote_on` or `prior` leaves nothing.
@@ -137,7 +137,7 @@ def define(
     rules = {"unit": spec.traffic.unit, **way.outcome_rules(spec.feedback, on)}
     if on is not None:
         rules["promote_on"] = sorted(set(on))
-    if way.takes is Takes.VERDICT and judge is not None:
+    if judge is not None and counts_verdicts(spec):
         rules["judge"] = judge.identity
     experiment = Experiment(
         name=name,

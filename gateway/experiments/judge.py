@@ -19,6 +19,7 @@ from gateway.experiments.collecting import WAYS, Takes
 from gateway.experiments.policies import joined_text, last_user_text
 from gateway.upstream.prices import model_prices
 from policy_store.experiment import Experiment
+from policy_store.roles import Role
 
 DEFAULT_SHARE: Final = 0.05
 # Part of every fingerprint. Raise it when an unchanged judge starts to be asked, or read, in another way.
@@ -133,12 +134,16 @@ def judge_issues(config: GatewayConfig) -> Iterator[ConfigIssue]:
             )
 
 
+def counts_verdicts(spec: ExperimentSpec) -> bool:
+    """Whether the verdicts of a judge are evidence: all of it, or beside what users say and do."""
+    return WAYS[spec.traffic.collect].takes is Takes.VERDICT or Role.JUDGE in (spec.promote_on or ())
+
+
 def judged_by(experiment: Experiment) -> dict[str, str] | None:
-    """The judge whose verdicts are the evidence of an experiment; None where users are."""
-    way = next((way for way in WAYS.values() if way.name == experiment.collect), None)
-    if way is None or way.takes is not Takes.VERDICT:
+    """The judge whose verdicts are evidence of an experiment; None where only users' feedback is."""
+    if experiment.collect not in WAYS:  # offline, where the judge may be a rule
         return None
-    judge: dict[str, str] = json.loads(experiment.outcome_rules)["judge"]
+    judge: dict[str, str] | None = json.loads(experiment.outcome_rules).get("judge")
     return judge
 
 
@@ -147,9 +152,29 @@ def named_judge(judge: Mapping[str, str]) -> str:
     return f"the judge {judge['model']} with the rubric {judge['rubric_sha256'][:12]}"
 
 
-def who_preferred(judge: Mapping[str, str]) -> str:
-    """What a certificate says of preferences that are a judge's."""
-    return f"Preferences are those of {named_judge(judge)}; no user compared these answers."
+def judge_named(experiment: Experiment) -> dict[str, str] | None:
+    """What a certificate says of the judge whose verdicts are evidence, and of whose preferences it is."""
+    judge = judged_by(experiment)
+    if judge is None:
+        return None
+    says = f"Preferences are those of {named_judge(judge)}; no user compared these answers."
+    if not _decides_alone(experiment):
+        says = f"Preferences are those of users and of {named_judge(judge)}, counted together."
+    return {**judge, "says": says}
+
+
+def in_whose_eyes(experiment: Experiment) -> str | None:
+    """Whose preferences a claim is about, before the claim; None where they are users' alone."""
+    judge = judged_by(experiment)
+    if judge is None:
+        return None
+    if _decides_alone(experiment):
+        return f"in the verdicts of {named_judge(judge)}"
+    return f"in users' feedback and the verdicts of {named_judge(judge)}, counted together"
+
+
+def _decides_alone(experiment: Experiment) -> bool:
+    return any(way.name == experiment.collect and way.takes is Takes.VERDICT for way in WAYS.values())
 
 
 def _used(experiment: ExperimentSpec) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Final
 from gateway.config.experiments import ExperimentSpec
 from gateway.config.prior import OfflineRun
 from gateway.errors import ConfigIssue
-from gateway.experiments.collecting import WAYS
+from gateway.experiments.collecting import WAYS, Takes
 from gateway.experiments.plan_values import InformingSource, Matrix
 from policy_store.experiment import Experiment
 from policy_store.roles import Role
@@ -77,8 +77,14 @@ def prior_issues(name: str, spec: ExperimentSpec, fingerprints: Sequence[str]) -
         all_roles = " or ".join(sorted(roles))
         yield ConfigIssue(
             f"experiments.{name}.promote_on",
-            f"Nothing would be evidence: what is compared in this experiment is {all_roles}.",
+            f"No feedback would be evidence: what users of this experiment give is {all_roles}.",
             "Leave `promote_on` out, or name what this way of collecting gives.",
+        )
+    elif Role.EXPLICIT in informing_roles(spec) and WAYS[spec.traffic.collect].takes is Takes.PREFERENCE:
+        yield ConfigIssue(
+            f"experiments.{name}.promote_on",
+            "Which of two answers a user prefers is always evidence, and `explicit` is not listed.",
+            "List `explicit`, or leave `promote_on` out.",
         )
     if informing_roles(spec) and spec.traffic.unit == "session" and spec.feedback.hold is None:
         yield ConfigIssue(

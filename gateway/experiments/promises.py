@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal
 
-from gateway.experiments.judge import judged_by, named_judge
+from gateway.experiments.judge import in_whose_eyes
 from gateway.llm_po.lines import Promise, checked_promise
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ def claim_of(experiment: Experiment, policy: str = POLICY) -> str:
     Raises:
         DesignError: If this version does not know the promise.
     """
-    judge, stated = judged_by(experiment), claim(promised_by(experiment), experiment.epsilon, policy)
-    return stated if judge is None else f"in the verdicts of {named_judge(judge)}, {stated}"
+    whose, stated = in_whose_eyes(experiment), claim(promised_by(experiment), experiment.epsilon, policy)
+    return stated if whose is None else f"{whose}, {stated}"
 
 
 def claim(promise: Promised, epsilon: float, policy: str = POLICY) -> str:

@@ -90,6 +90,7 @@ class LiveExperiment:
         matches_store: False while the store runs another definition of this experiment: the incumbent serves.
         staged: The policy that is promoted step by step; None where none is.
         judge: The model that compares answers beside the traffic; None without one.
+        counts_verdicts: Whether its verdicts are evidence; otherwise they inform forecasts.
         watched: The two policies that a watch compares, the lower index first; None outside of a watch.
         guardrails: What answers are compared by beside preferences.
         guards: Which policies guardrails found worse.
@@ -135,6 +136,7 @@ class LiveExperiment:
     caps: ExposureCaps | None = None
     staged: StagedPolicy | None = None
     judge: CompiledJudge | None = None
+    counts_verdicts: bool = False
     watched: tuple[int, int] | None = None
     guardrails: tuple[Guardrail, ...] = ()
     guards: GuardStanding = field(default_factory=GuardStanding)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from gateway.config.experiments import ExperimentSpec
 from gateway.experiments.collecting import WAYS, Takes
-from gateway.experiments.judge import share_judged
+from gateway.experiments.judge import counts_verdicts, share_judged
 from gateway.judging.spending import ORDERS, VERDICT_TOKENS
 from gateway.upstream.prices import TokenPrices
 
@@ -21,7 +21,7 @@ class JudgeEstimate:
     """What an experiment's judge compares and costs in a day.
 
     Attributes:
-        is_evidence: Whether its verdicts are the experiment's evidence.
+        is_evidence: Whether its verdicts are evidence, all of it or beside what users say and do.
         usd_each: US dollars for one comparison: the answers made for it, and the verdicts in both orders.
         drawn_per_day: Requests a day that are drawn for it.
         spend_per_day: The limit of what it may spend.
@@ -44,7 +44,7 @@ class JudgeEstimate:
         limit = ""
         if self.compared_per_day < self.drawn_per_day:
             limit = f" ({self.spend_per_day:g} USD a day pay for no more of {self.drawn_per_day:,.1f})"
-        role = "which are the evidence" if self.is_evidence else "which only inform forecasts"
+        role = "which are evidence" if self.is_evidence else "which only inform forecasts"
         return (
             f"The judge compares {self.compared_per_day:,.1f} requests a day, {role}{limit}: "
             f"{self.usd_each:.3g} USD each, {self.compared_per_day * self.usd_each:,.2f} USD a day."
@@ -81,15 +81,15 @@ def judge_estimate(
     """
     if spec.judge is None:
         return None
-    is_evidence = WAYS[spec.traffic.collect].takes is Takes.VERDICT
-    share = spec.traffic.share if is_evidence else (1 - spec.traffic.share) * share_judged(spec.judge)
+    takes_part = WAYS[spec.traffic.collect].takes is Takes.VERDICT
+    share = spec.traffic.share if takes_part else (1 - spec.traffic.share) * share_judged(spec.judge)
     pairs = list(combinations(spec.policies, 2))
     made = [policy for pair in pairs for policy in pair if policy != spec.incumbent]
     answers = sum(prices[spec.policies[policy].model].of(prompt_tokens, answer_tokens) for policy in made)
     read = prompt_tokens + 2 * answer_tokens + _INSTRUCTIONS_TOKENS
     verdict = prices[spec.judge.model].of(read, VERDICT_TOKENS)
     return JudgeEstimate(
-        is_evidence=is_evidence,
+        is_evidence=counts_verdicts(spec),
         usd_each=answers / len(pairs) + ORDERS * verdict,
         drawn_per_day=requests_per_day * share,
         spend_per_day=spec.judge.spend_per_day,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from gateway.experiments.collecting import Takes
 from gateway.experiments.definitions import Definition
 from gateway.experiments.happenings import Generations
+from gateway.experiments.judge import counts_verdicts
 from gateway.experiments.plan_values import InformingSource
 from gateway.experiments.priors import earlier_source, informing_roles, run_of
 from policy_store.counts import Counts
@@ -34,8 +34,8 @@ class Informing:
             StoreUnavailableError: The store did not answer.
         """
         roles = [*informed_roles(definition)]
-        if definition.judge is not None and definition.way.takes is not Takes.VERDICT:
-            roles.append(Role.JUDGE)  # on requests that take part in no comparison, whatever is promoted on
+        if definition.judge is not None and not counts_verdicts(definition.spec):
+            roles.append(Role.JUDGE)  # on requests that take part in no comparison
         name, generation = view.experiment.name, view.generation
         return {role: await self._store.counts(name, generation, role) for role in roles}
 

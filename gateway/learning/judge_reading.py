@@ -62,8 +62,8 @@ class JudgeReading:
     Attributes:
         judge: The judge of the configuration in force.
         account: What the store keeps of it.
-        is_evidence: Whether its verdicts are the experiment's evidence.
-        pairs: Users beside the judge, for each pair that both compared.
+        is_evidence: Whether its verdicts are evidence, alone or beside users'.
+        pairs: Users beside the judge, for each pair that both compared; none where both are in one ledger.
         now: Unix seconds, by the store's clock.
     """
 

@@ -322,7 +322,7 @@ class ProgressReader:
     async def _judge(
         self, definition: Definition | None, view: ExperimentView, counts: Counts, said: Counts | None
     ) -> JudgeReading | None:
-        """How the judge has done; `said` is what it only informed of, None where that is the evidence."""
+        """How the judge has done; `said` is what it only informed of, None where that is evidence."""
         if definition is None or definition.judge is None:
             return None
         account = await self._store.judging(view.experiment.name, view.generation)

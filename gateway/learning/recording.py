@@ -106,10 +106,11 @@ class ReportRecorder:
     async def record_verdict(
         self, assignment: Assignment, experiment: LiveExperiment, result: Result
     ) -> Recorded | NotCounted:
-        """Have a judge's verdict counted, once: as evidence if the experiment rests on it, or else apart.
+        """Have a judge's verdict counted, once: as evidence if the experiment says so, or else apart.
 
         Verdicts about one user's requests are alike, as one user's votes are, so the user's cap holds for
-        them as well. What an API key may give is no limit, because it is not the key that judges.
+        them as well; where both are evidence, it holds for both together. What an API key may give is no
+        limit, because it is not the key that judges.
 
         Args:
             assignment: What the verdict is about.
@@ -146,11 +147,11 @@ class ReportRecorder:
         if self.is_over(assignment, None):
             return NotCounted.EXPIRED
         way = WAYS[assignment.collect]
-        informs = None if way.takes is Takes.VERDICT else Role.JUDGE
+        informs = None if experiment.counts_verdicts else Role.JUDGE
         report = self._report(
             assignment,
             experiment,
-            way.source(None) if informs is None else informs,
+            way.source(None) if way.takes is Takes.VERDICT else Role.JUDGE,
             fingerprint=f"verdict={result}",
             definition=await self._definition(assignment, experiment),
             standing=Precedence.FIRST,

@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 from gateway.experiments.catalogue import CatalogueHolder
 from gateway.experiments.definitions import Definition
 from gateway.experiments.guardrails import ejected_policies, guarded_policies
+from gateway.experiments.judge import counts_verdicts
 from gateway.experiments.snapshot import LiveExperiment, Snapshot, SnapshotHolder, StagedPolicy
 from gateway.experiments.store_history import Loss, StoreHistory
 from gateway.running.logs import get_logger
@@ -215,6 +216,7 @@ def live_experiment(definition: Definition, view: ExperimentView | None) -> Live
         **_compared(definition, view, matches=matches),
         staged=StagedPolicy.of(view, definition.caps) if view and matches else None,
         judge=definition.judge,
+        counts_verdicts=counts_verdicts(spec),
         collect=spec.traffic.collect,
         unit=spec.traffic.unit,
         window_seconds=spec.feedback.window.total_seconds(),

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from gateway.errors import GatewayError
 from gateway.experiments.conclusions import BY_HAND, certified_gain, logged_voting
-from gateway.experiments.judge import judged_by, who_preferred
+from gateway.experiments.judge import judge_named
 from gateway.experiments.policy_content import misdescribed
 from gateway.experiments.structure import structure_of
 from gateway.llm_po.certificate import recompute
@@ -311,8 +311,7 @@ class CertificateCheck:
 
     def misnamed_judge(self) -> Iterable[str]:
         """A difference between the judge that the certificate names and the one of the experiment."""
-        judge, told = judged_by(self._recorded.own.experiment), self._certificate.get("judge")
-        found = None if judge is None else {**judge, "says": who_preferred(judge)}
+        found, told = judge_named(self._recorded.own.experiment), self._certificate.get("judge")
         if told != found:
             yield f"judge: the certificate says {told}, the experiment {found}"
 

@@ -174,8 +174,8 @@ def _drawn(experiment: LiveExperiment, unit: UnitKey | None, draws: Draws, now: 
 def unseen_beside(experiment: LiveExperiment, part: Incumbent, draws: Draws, now: float) -> Assignment | None:
     """The comparison that a judge makes of a request which only the incumbent answers; None for none.
 
-    Where verdicts are no evidence, the judge gets a share of the requests that take part in no comparison: it
-    must not know of one whose outcome counts (docs/decisions/0127-roles.md).
+    Beside users the judge gets a share of the requests that take part in no comparison. So its verdict,
+    whether it informs or counts, is about no request whose outcome counts (docs/decisions/0127-roles.md).
     """
     judge = experiment.judge
     if judge is None or part.unseen is not None:

@@ -80,7 +80,7 @@ class Advice:
         median = self._medium.comparisons["median"]
         if cap is None or median is None:
             return []
-        users = math.ceil(median * self._prospect.way.units_per_comparison / cap)
+        users = math.ceil(median * self._prospect.votes_per_comparison / cap)
         votes = "one vote" if cap == 1 else f"at most {cap} votes"
         takes = f"a medium effect takes those of at least {users:,} users"
         return [f"With voter_cap_per_experiment {cap} a user has {votes} in all: {takes}."]

@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 from math import comb
 from typing import Any, Final
 
+from gateway.experiments.collecting import WAYS
 from gateway.llm_po.lab.judges import SimulatedJudge
 from gateway.simulation.estimate import EffectEstimate
 from gateway.simulation.prospect import Prospect
 from gateway.simulation.runner import Job, run_jobs
+from policy_store.roles import Role
 
 EFFECT: Final = "medium"
 EVERYTHING: Final = "all together"
@@ -42,6 +44,14 @@ class ExpectedSource:
     beforehand: int = 0
     rate: float = 1.0
     usd_per_day: float = 0.0
+
+    def alone_in(self, prospect: Prospect) -> Prospect:
+        """An experiment in which this source of several is all the evidence."""
+        heard = replace(prospect, feedback_rate=self.rate, judged_per_day=0.0)
+        if self.name != Role.JUDGE:
+            return heard
+        units = self.per_day / prospect.share
+        return replace(heard, way=WAYS["shadow"], units_per_day=units, prices=None, caps=None)
 
     def as_judge(self, days: float, pairs: int, agreement: float) -> SimulatedJudge:
         """What it says within so many days, every pair as often as any other."""
@@ -126,9 +136,9 @@ def scenarios(
     """
     evidence = tuple(source for source in sources if source.is_evidence)
     alone = [
-        Scenario(source.name, (source,), replace(prospect, feedback_rate=source.rate))
+        Scenario(source.name, (source,), source.alone_in(prospect))
         for source in evidence
-        if evidence[1:]
+        if evidence[1:] and source.per_day
     ]
     name = " and ".join(source.name for source in evidence)
     whole = Scenario(name, evidence, prospect, known=together)

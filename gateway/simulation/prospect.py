@@ -58,6 +58,8 @@ class Prospect:
         last_look: Whether the budget ends with a last look.
         units_per_day: Requests, or sessions if a session is the unit.
         feedback_rate: Share of the units that report.
+        judged_per_day: Comparisons a day that a judge makes of other units, and that are evidence too. They
+            tie as often as those of users.
         feedback_delay_days: How long a report takes.
         tie_rate: Share of comparisons that are ties; with `success_rate` it follows from the effect.
         success_rate: Probability of a good outcome of an ordinary policy, if outcomes are good or bad; None
@@ -102,6 +104,7 @@ class Prospect:
     last_look: bool = False
     informed_by: tuple[SimulatedJudge, ...] = ()
     voter_cap_per_experiment: int | None = None
+    judged_per_day: float = 0.0
 
     def __post_init__(self) -> None:
         for name, value in (("share", self.share), ("feedback rate", self.feedback_rate)):
@@ -121,8 +124,14 @@ class Prospect:
 
     @property
     def units_per_comparison(self) -> float:
-        """Units answered for each comparison, including those that never report."""
-        return self.way.units_per_comparison / self.feedback_rate
+        """Units taking part that are answered for each comparison, including those that never report."""
+        return self.units_per_day * self.share / self.comparisons_per_day
+
+    @property
+    def votes_per_comparison(self) -> float:
+        """Votes that a comparison takes; a judge's verdict takes one of the user whose request it is."""
+        judged = self.judged_per_day / self.comparisons_per_day
+        return judged + (1 - judged) * self.way.units_per_comparison
 
     @property
     def answers_per_unit(self) -> int:
@@ -132,7 +141,8 @@ class Prospect:
     @property
     def comparisons_per_day(self) -> float:
         """Comparisons a day at this traffic."""
-        return self.units_per_day * self.share / self.units_per_comparison
+        reported = self.units_per_day * self.share * self.feedback_rate
+        return reported / self.way.units_per_comparison + self.judged_per_day
 
     @property
     def in_flight(self) -> int:

@@ -126,7 +126,7 @@ function judged({ judge }) {
   const says = { agree: "they agree", disagree: "they disagree", open: "too few to say" };
   const doubts = judge.first_shown + judge.second_shown + judge.disagreed;
   return h("div", { class: "note" },
-    h("p", null, `The judge ${judge.model} compared ${plural(judge.compared, "pair")} of answers; `, judge.role === "evidence" ? "its verdicts are the evidence. " : "its verdicts only inform forecasts. ",
+    h("p", null, `The judge ${judge.model} compared ${plural(judge.compared, "pair")} of answers; `, judge.role === "evidence" ? "its verdicts are evidence. " : "its verdicts only inform forecasts. ",
       judge.asked ? `It preferred one in both orders in ${percent(judge.decisive_share)}, contradicted itself in ${doubts.toLocaleString("en")} (position bias ${percent(judge.position_bias)}), and was unreadable in ${judge.unreadable.toLocaleString("en")}. ` : null,
       `It cost ${money(judge.usd, "measured")}, ${Number(judge.usd_today.toPrecision(3))} of ${judge.spend_per_day} USD today.`),
     judge.pairs.map(({ pair, users, judge: model, verdict }) => h("p", null, name(pair[0]), " over ", name(pair[1]),

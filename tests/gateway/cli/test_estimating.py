@@ -283,6 +283,30 @@ def test_each_source_is_estimated(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "What the generation before counted informs as well" in shown
 
 
+def test_a_judge_that_counts_is_estimated_as_evidence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its comparisons are added to those of users, and it needs no money of theirs."""
+    path = _with_sources(tmp_path)
+    content = yaml.safe_load(Path(path).read_text())
+    del content["experiments"]["search"]["prior"]
+    content["experiments"]["search"]["promote_on"] = ["explicit", "judge"]
+    Path(path).write_text(yaml.safe_dump(content), encoding="utf-8")
+    asked = ["estimate", "--config", path, "--experiment", "search", *TRAFFIC, "--json"]
+    assert main([*asked, "--feedback-rate", "0.02", "--implicit-rate", "0.4"]) == 0
+    report = json.loads(capsys.readouterr().out)
+
+    sources = {each["source"]: each for each in report["sources"]}
+    assert list(sources) == ["explicit", "judge", "explicit and judge", "implicit"]
+    kinds = [each["counts_as"] for each in sources.values()]
+    assert kinds == ["evidence", "evidence", None, "informs"]
+    judged = report["judge"]["compared_per_day"]
+    assert report["judge"]["role"] == "evidence"
+    assert report["comparisons_per_day"] == pytest.approx(24 + judged)
+    assert sources["judge"]["comparisons_per_day"] == judged
+    assert sources["judge"]["cost"] is None
+
+
 def test_signals_that_are_evidence_too_are_told_apart_by_their_rate(
     config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -143,7 +143,7 @@ def test_declared_role_of_a_signal_counts() -> None:
 )
 def test_promoting_on_nothing_is_refused(collect: str, promote_on: str) -> None:
     """A way of collecting that gives no such feedback would never decide."""
-    with pytest.raises(ConfigError, match="Nothing would be evidence"):
+    with pytest.raises(ConfigError, match="No feedback would be evidence"):
         definition(traffic={"collect": collect}, promote_on=[promote_on])
 
 

@@ -97,3 +97,20 @@ def test_a_judge_whose_decision_is_beyond_the_horizon_has_no_costs(together: Eff
     (estimate,) = estimate_by_source([scenario], processes=1)
 
     assert estimate.judge_usd is None
+
+
+def test_a_judge_that_is_evidence_adds_its_comparisons_to_those_of_users(together: EffectEstimate) -> None:
+    """Alone it compares what it pays for, unseen; together the comparisons of both are added."""
+    counted = replace(JUDGE, is_evidence=True)
+    both = replace(PROSPECT, judged_per_day=50.0)
+    found = _by_name([EXPLICIT, counted], together, both)
+
+    assert list(found) == ["explicit", "judge", "explicit and judge"]
+    assert both.comparisons_per_day == pytest.approx(PROSPECT.comparisons_per_day + 50)
+    alone = found["judge"].prospect
+    assert (alone.comparisons_per_day, alone.answers_per_unit) == (pytest.approx(50), 0)
+    users = replace(PROSPECT, feedback_rate=EXPLICIT.rate)
+    assert found["explicit"].prospect.comparisons_per_day == users.comparisons_per_day
+    taken = 50 + PROSPECT.comparisons_per_day * PROSPECT.way.units_per_comparison
+    assert both.votes_per_comparison == pytest.approx(taken / both.comparisons_per_day)
+    assert both.units_per_comparison < PROSPECT.units_per_comparison
