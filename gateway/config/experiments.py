@@ -190,7 +190,7 @@ class ExperimentSpec(Section):
         default=None,
         description="What is evidence: what users say (`explicit`: votes, ratings), what they do "
         "(`implicit`: kept answers, implicit signals, what is missing), and beside them the verdicts of the "
-        "`judge`. Unless given, all that users say and do; the rest only informs forecasts.",
+        "`judge`. Unless given, all that users say and do is; what is left out only informs forecasts.",
     )
     segments: Segments | None = Field(
         default=None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ BESIDE: Final[dict[str, Any]] = {
     "judge": {"share": 1.0},
     "promotion": {"min_comparisons": 100_000},
 }
+QUICK: Final = {"min_comparisons": 20}
 BOTH: Final = ["explicit", "judge"]
 
 
@@ -64,25 +66,26 @@ async def _settled(gateway: Whole, asked: int) -> dict[str, Any]:
     return await gateway.experiment()
 
 
+async def _decided(gateway: Whole) -> tuple[dict[str, Any], Reply]:
+    """The experiment once votes and verdicts decided it, and its log."""
+    await gateway.planned()
+
+    async def is_decided() -> bool:
+        await _voted(gateway, await gateway.compare())
+        return bool((await gateway.experiment())["state"] == "promoted")
+
+    await gateway.eventually(is_decided, "a decision")
+    return await gateway.experiment(), await gateway.get(f"/v1/experiments/{NAME}/log")
+
+
 async def test_votes_and_verdicts_decide_together(opened: Open) -> None:
     """One ledger of both promotes a policy; the certificate names the judge, and the log confirms it."""
-    voted = 0
-    async with opened(promote_on=BOTH, promotion={"min_comparisons": 20}) as gateway:
-        await gateway.planned()
-
-        async def is_decided() -> bool:
-            nonlocal voted
-            voted += await _voted(gateway, await gateway.compare())
-            return bool((await gateway.experiment())["state"] == "promoted")
-
-        await gateway.eventually(is_decided, "a decision")
-        found = await gateway.experiment()
-        log = await gateway.get(f"/v1/experiments/{NAME}/log")
+    async with opened(promote_on=BOTH, promotion=QUICK) as gateway:
+        found, log = await _decided(gateway)
 
     assert found["incumbent"] == "warm"
     by_source = found["comparisons_by_source"]
     assert by_source.keys() == {"side_by_side", "judge"}
-    assert by_source["side_by_side"] <= voted
     assert sum(by_source.values()) == found["comparisons"]
     assert (found["judge"]["role"], found["judge"]["pairs"], found["sources"]) == ("evidence", [], [])
     assert "of users and of the judge openai/judge with the rubric" in found["certificate"]["judge"]["says"]
@@ -151,12 +154,27 @@ async def test_verdicts_count_beside_ratings_of_single_answers(opened: Open) -> 
 
 
 async def test_listing_the_judge_begins_anew(opened: Open) -> None:
-    """What it said while it only informed never becomes evidence."""
+    """What it said while it only informed never becomes evidence, and the log of both is confirmed."""
     async with opened() as gateway:
         voted = sum([await _voted(gateway, await gateway.compare()) for _ in range(6)])
         before = await _settled(gateway, asked=6 - voted)
-    async with opened(promote_on=BOTH) as gateway:
+    async with opened(promote_on=BOTH, promotion=QUICK) as gateway:
         after = await gateway.experiment()
+        _, log = await _decided(gateway)
 
     assert (before["generation"], after["generation"]) == (1, 2)
     assert (after["comparisons"], after["judge"]["role"], after["sources"]) == (0, "evidence", [])
+    verification = verify(read_log(log.body.splitlines()))
+    assert (verification.differences, verification.champion) == ((), "warm")
+
+
+async def test_a_certificate_that_hides_the_judge_is_found(opened: Open) -> None:
+    """The record says that its verdicts are among the evidence."""
+    async with opened(promote_on=BOTH, promotion=QUICK) as gateway:
+        _, log = await _decided(gateway)
+
+    rows = [json.loads(line) for line in log.body.splitlines()]
+    for certified in (row["certificate"] for row in rows if row.get("certificate")):
+        del certified["judge"]
+    (difference,) = verify(read_log(map(json.dumps, rows))).differences
+    assert difference.startswith("judge: the certificate says None")
