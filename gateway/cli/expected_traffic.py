@@ -164,8 +164,9 @@ class ExpectedTraffic:
         spec, judge = config.experiments[name], self.judge(config, name)
         found = [*self._users(spec)]
         if judge is not None:
-            a_day, usd = judge.compared_per_day, judge.usd_each
-            found.append(ExpectedSource(Role.JUDGE.value, judge.is_evidence, a_day, usd_per_day=a_day * usd))
+            counts, a_day = judge.is_evidence, judge.compared_per_day
+            usd = a_day * judge.usd_each
+            found.append(ExpectedSource(Role.JUDGE.value, counts, a_day, usd_per_day=usd, is_judge=True))
         if spec.prior is not None and spec.prior.run is not None:
             policies = sorted(compile_policies(config, spec), key=lambda policy: policy.name)
             text = prior_of(spec.prior.run, [policy.fingerprint for policy in policies])

@@ -18,7 +18,6 @@ from gateway.llm_po.lab.judges import SimulatedJudge
 from gateway.simulation.estimate import EffectEstimate
 from gateway.simulation.prospect import Prospect
 from gateway.simulation.runner import Job, run_jobs
-from policy_store.roles import Role
 
 EFFECT: Final = "medium"
 EVERYTHING: Final = "all together"
@@ -36,6 +35,7 @@ class ExpectedSource:
         beforehand: Comparisons that it has before the experiment.
         rate: Of evidence, the share of the units that report it; 1 for a judge's.
         usd_per_day: What its comparisons cost a day beside the answers that users get.
+        is_judge: Whether a judge compares answers that no user is shown.
     """
 
     name: str
@@ -44,11 +44,12 @@ class ExpectedSource:
     beforehand: int = 0
     rate: float = 1.0
     usd_per_day: float = 0.0
+    is_judge: bool = False
 
     def alone_in(self, prospect: Prospect) -> Prospect:
         """An experiment in which this source of several is all the evidence."""
         heard = replace(prospect, feedback_rate=self.rate, judged_per_day=0.0)
-        if self.name != Role.JUDGE:
+        if not self.is_judge:
             return heard
         units = self.per_day / prospect.share
         return replace(heard, way=WAYS["shadow"], units_per_day=units, prices=None, caps=None)

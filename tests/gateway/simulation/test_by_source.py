@@ -22,7 +22,7 @@ from tests.gateway.simulation.test_estimate import PROSPECT
 
 EXPLICIT = ExpectedSource("explicit", True, per_day=20, rate=0.02)
 IMPLICIT = ExpectedSource("implicit", True, per_day=200, rate=0.2)
-JUDGE = ExpectedSource("judge", False, per_day=50, usd_per_day=2.0)
+JUDGE = ExpectedSource("judge", False, per_day=50, usd_per_day=2.0, is_judge=True)
 RUN = ExpectedSource("run", False, beforehand=90)
 
 
