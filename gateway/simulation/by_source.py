@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from math import comb
 from typing import Any, Final
 
-from gateway.experiments.collecting import WAYS
+from gateway.experiments.collecting import WAYS, Takes
 from gateway.llm_po.lab.judges import SimulatedJudge
 from gateway.simulation.estimate import EffectEstimate
 from gateway.simulation.prospect import Prospect
@@ -21,6 +21,7 @@ from gateway.simulation.runner import Job, run_jobs
 
 EFFECT: Final = "medium"
 EVERYTHING: Final = "all together"
+_UNSEEN: Final = next(way for way in WAYS.values() if way.takes is Takes.VERDICT)
 _HALF: Final = 0.5  # of the time that the evidence alone takes
 
 
@@ -52,7 +53,7 @@ class ExpectedSource:
         if not self.is_judge:
             return heard
         units = self.per_day / prospect.share
-        return replace(heard, way=WAYS["shadow"], units_per_day=units, prices=None, caps=None)
+        return replace(heard, way=_UNSEEN, units_per_day=units, prices=None, caps=None)
 
     def as_judge(self, days: float, pairs: int, agreement: float) -> SimulatedJudge:
         """What it says within so many days, every pair as often as any other."""
