@@ -20,9 +20,10 @@ from gateway.experiments.guardrails import ejected_policies, guarded_policies
 from gateway.experiments.judge import counts_verdicts
 from gateway.experiments.snapshot import LiveExperiment, Snapshot, SnapshotHolder, StagedPolicy
 from gateway.experiments.store_history import Loss, StoreHistory
+from gateway.running.isolation import Isolation
 from gateway.running.logs import get_logger
 from gateway.running.store_health import StoreHealth
-from policy_store.errors import StoreError, StoreUnavailableError, UnknownExperimentError
+from policy_store.errors import StoreError, UnknownExperimentError
 from policy_store.experiment import Experiment
 from policy_store.states import INITIAL
 from policy_store.view import ExperimentView
@@ -73,7 +74,7 @@ class Refresher:
         self._registered: dict[str, Definition] = {}
         self._views: dict[str, ExperimentView] = {}
         self._live = self._all_live()
-        self._unreadable: set[str] = set()
+        self._isolation = Isolation(_log, "experiment_unreadable")
         self._is_behind = False
         self._refreshing = asyncio.Lock()
         self.holder = SnapshotHolder(self._snapshot())
@@ -130,18 +131,11 @@ class Refresher:
                 continue
             if revision is not None and revision < known[name]:
                 self._history.hold(Loss.OLDER, epoch=epoch, experiment=name)
-            try:
-                await self._update(definition, epoch, revision)
-            except UnknownExperimentError:
-                self._history.hold(Loss.KEYS_GONE, epoch=epoch, experiment=name)
-            except StoreUnavailableError:
-                raise
-            except Exception as error:  # noqa: BLE001 - one experiment's fault must not stop the others
-                if name not in self._unreadable:
-                    _log.error("experiment_unreadable", experiment=name, exc_info=error)
-                self._unreadable.add(name)
-            else:
-                self._unreadable.discard(name)
+            with self._isolation.of(name):
+                try:
+                    await self._update(definition, epoch, revision)
+                except UnknownExperimentError:
+                    self._history.hold(Loss.KEYS_GONE, epoch=epoch, experiment=name)
 
     async def _update(self, definition: Definition, epoch: int, found: int | None) -> None:
         """Follow an experiment. `found` is its revision in the store; None if it was never seen there."""

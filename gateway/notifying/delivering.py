@@ -24,6 +24,7 @@ from gateway.instrumentation.records import WebhookAttempted
 from gateway.notifying.reading import EventPages
 from gateway.notifying.sending import ReceiverAnswer, Sender, address_digest
 from gateway.running.background import stop
+from gateway.running.isolation import Isolation
 from gateway.running.logs import get_logger
 from policy_store.deliveries import (
     Batch,
@@ -116,6 +117,7 @@ class Deliverer:
         self._look_seconds = look_seconds
         self._lease_seconds = lease_seconds
         self._failing: set[str] = set()
+        self._isolation = Isolation(_log, "events_unreadable")
 
     # Background work
 
@@ -193,15 +195,22 @@ class Deliverer:
 
     async def _take_up(self, name: str, spec: WebhookSpec, holding: Holding) -> None:
         for experiment in self._catalogue.current.definitions:
-            before = holding.places.get(experiment)
-            found = await self._reader.later(experiment, before or holding.beginning, _READ_AT_ONCE)
-            if not found:
-                continue
-            wanted = [event for event in found if spec.wants(experiment, event.event.kind)]
-            told = await self._reader.told(experiment, wanted)
-            messages = [message_of(experiment, event) for event in told]
-            batch = Batch(experiment, before, found[-1].entry, messages)
-            await self._deliveries.take(name, holding.fence, address_digest(spec), batch)
+            batch: Batch | None = None
+            with self._isolation.of(experiment):
+                batch = await self._new_messages(experiment, spec, holding)
+            if batch is not None:
+                await self._deliveries.take(name, holding.fence, address_digest(spec), batch)
+
+    async def _new_messages(self, experiment: str, spec: WebhookSpec, holding: Holding) -> Batch | None:
+        """The messages about an experiment's new events, and where these end; None if there are none."""
+        before = holding.places.get(experiment)
+        found = await self._reader.later(experiment, before or holding.beginning, _READ_AT_ONCE)
+        if not found:
+            return None
+        wanted = [event for event in found if spec.wants(experiment, event.event.kind)]
+        told = await self._reader.told(experiment, wanted)
+        messages = [message_of(experiment, event) for event in told]
+        return Batch(experiment, before, found[-1].entry, messages)
 
     async def _deliver(self, name: str, spec: WebhookSpec, fence: int, message: Message) -> None:
         receipt = await self._sender.send(spec, message.id, message.body)

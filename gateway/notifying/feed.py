@@ -15,9 +15,13 @@ from typing import Final
 
 from gateway.errors import TooManyStreamsError
 from gateway.notifying.reading import EventPages
+from gateway.running.isolation import Isolation
 from gateway.running.lifecycle import Lifecycle
-from policy_store.errors import StoreError
+from gateway.running.logs import get_logger
+from policy_store.errors import StoreError, StoreUnavailableError
 from policy_store.events import PlacedEvent
+
+_log = get_logger(__name__)
 
 MOST_FOLLOWERS: Final = 100
 """Most followers in each process."""
@@ -80,6 +84,7 @@ class EventFeed:
         self._lifecycle = lifecycle
         self._interval_seconds = interval_seconds
         self._tails: dict[str, _Tail] = {}
+        self._isolation = Isolation(_log, "events_unreadable")
 
     async def run(self) -> None:
         """Read until cancelled."""
@@ -89,16 +94,21 @@ class EventFeed:
 
     async def look(self) -> None:
         """Read the new events of every followed experiment once."""
-        with suppress(StoreError):  # the next read asks again; the store's health reports that it is away
+        with suppress(
+            StoreUnavailableError
+        ):  # the next read asks again; the store's health reports that it is away
             for name, tail in list(self._tails.items()):
-                end = tail.end
-                events = await self.reader.later(name, end, _READ_AT_ONCE)
-                # a follower from an earlier place may have come in the meantime
-                if events and tail.end == end:
-                    tail.add(events)
+                with self._isolation.of(name):
+                    await self._read(name, tail)
         if self._lifecycle.is_draining:
             for tail in self._tails.values():
                 tail.wake()
+
+    async def _read(self, name: str, tail: _Tail) -> None:
+        end = tail.end
+        events = await self.reader.later(name, end, _READ_AT_ONCE)
+        if events and tail.end == end:  # a follower from an earlier place may have come in the meantime
+            tail.add(events)
 
     @contextmanager
     def _following(self, name: str, entry: str) -> Iterator[_Tail]:

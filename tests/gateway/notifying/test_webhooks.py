@@ -7,6 +7,7 @@ import json
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from gateway.notifying import delivering
 from gateway.notifying.sending import Sender
 from gateway.settings import Settings
 from policy_store.connect import connect
+from policy_store.errors import NewerVersionError
+from policy_store.store import PolicyStore
 from tests.gateway.building import NAME, config_fields
 from tests.gateway.notifying.receiver import OTHER, SECRET, Receiver, answers, never, receiving
 from tests.gateway.process import Served
@@ -117,6 +120,56 @@ async def test_each_webhook_is_told_what_it_asks_for(embedded_url: str, receiver
             await standing(gateway, waiting=0)
     assert [told.said["data"]["experiment"] for told in receiver.told] == ["sales"]
     assert all_of_it.kinds.count("experiment.started") == 2
+
+
+async def test_an_experiment_whose_events_cannot_be_read_keeps_no_other_waiting(
+    embedded_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Webhooks and streams get the events of those after it, and its own once they can be read."""
+    page = PolicyStore.events_page
+
+    async def unreadable(store: PolicyStore, name: str, **how: Any) -> Any:
+        if name == NAME and "count" in how:
+            raise NewerVersionError("written by a newer version")
+        return await page(store, name, **how)
+
+    fields = fields_with(hook(receiver))
+    fields["experiments"]["sales"] = fields["experiments"][NAME]
+    config = GatewayConfig.model_validate(fields)
+    with capture_logs() as lines:
+        async with (
+            whole_gateway(config, quick_settings(embedded_url)) as gateway,
+            event_stream(gateway, NAME) as own,
+            event_stream(gateway, "sales") as other,
+        ):
+            monkeypatch.setattr(PolicyStore, "events_page", unreadable)
+            await move(gateway, "pause", NAME)
+            await move(gateway, "pause", "sales")
+            await gateway.eventually(lambda: receiver.kinds == ["experiment.paused"], "the other one's event")
+            assert await told_next(other) == "paused"
+            monkeypatch.setattr(PolicyStore, "events_page", page)
+            await gateway.eventually(lambda: len(receiver.told) == 2, "its own event")
+            assert await told_next(own) == "paused"
+    assert [told.said["data"]["experiment"] for told in receiver.told] == ["sales", NAME]
+    faults = [line["experiment"] for line in lines if line["event"] == "events_unreadable"]
+    assert faults == [NAME, NAME]  # the webhook's reader and that of streams
+
+
+async def told_next(lines: aiohttp.StreamReader) -> str:
+    """The kind of the next event of a stream."""
+    async for line in lines:
+        if line.startswith(b"event: "):
+            return line.removeprefix(b"event: ").decode().strip()
+    raise AssertionError("The stream ended.")
+
+
+@asynccontextmanager
+async def event_stream(gateway: Whole, name: str) -> AsyncIterator[aiohttp.StreamReader]:
+    """What an open stream of an experiment's events sends."""
+    url = f"{gateway.url}/v1/experiments/{name}/events"
+    async with gateway.session.get(url, headers={"accept": "text/event-stream"}) as answer:
+        assert answer.status == 200
+        yield answer.content
 
 
 async def test_receivers_know_either_secret_while_it_changes(
