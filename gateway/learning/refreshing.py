@@ -53,6 +53,10 @@ class ExperimentReader(Protocol):
         ...
 
 
+def _report_unreadable(experiment: str, error: Exception) -> None:
+    _log.error("experiment_unreadable", experiment=experiment, exc_info=error)
+
+
 class Refresher:
     """Owns the snapshot that requests read, and replaces it as the store and the configuration change."""
 
@@ -74,7 +78,7 @@ class Refresher:
         self._registered: dict[str, Definition] = {}
         self._views: dict[str, ExperimentView] = {}
         self._live = self._all_live()
-        self._isolation = Isolation(_log, "experiment_unreadable")
+        self._isolation = Isolation(_report_unreadable)
         self._is_behind = False
         self._refreshing = asyncio.Lock()
         self.holder = SnapshotHolder(self._snapshot())

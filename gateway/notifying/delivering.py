@@ -21,7 +21,7 @@ from gateway.errors import UnknownWebhookError
 from gateway.experiments.catalogue import CatalogueHolder
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import WebhookAttempted
-from gateway.notifying.reading import EventPages
+from gateway.notifying.reading import EventPages, report_unreadable
 from gateway.notifying.sending import ReceiverAnswer, Sender, address_digest
 from gateway.running.background import stop
 from gateway.running.isolation import Isolation
@@ -117,7 +117,7 @@ class Deliverer:
         self._look_seconds = look_seconds
         self._lease_seconds = lease_seconds
         self._failing: set[str] = set()
-        self._isolation = Isolation(_log, "events_unreadable")
+        self._isolation = Isolation(report_unreadable)
 
     # Background work
 

@@ -14,14 +14,11 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from gateway.errors import TooManyStreamsError
-from gateway.notifying.reading import EventPages
+from gateway.notifying.reading import EventPages, report_unreadable
 from gateway.running.isolation import Isolation
 from gateway.running.lifecycle import Lifecycle
-from gateway.running.logs import get_logger
 from policy_store.errors import StoreError, StoreUnavailableError
 from policy_store.events import PlacedEvent
-
-_log = get_logger(__name__)
 
 MOST_FOLLOWERS: Final = 100
 """Most followers in each process."""
@@ -84,7 +81,7 @@ class EventFeed:
         self._lifecycle = lifecycle
         self._interval_seconds = interval_seconds
         self._tails: dict[str, _Tail] = {}
-        self._isolation = Isolation(_log, "events_unreadable")
+        self._isolation = Isolation(report_unreadable)
 
     async def run(self) -> None:
         """Read until cancelled."""

@@ -8,11 +8,19 @@ from typing import Final
 
 from gateway.errors import InvalidRequestError
 from gateway.experiments.happenings import Generations, told_one
+from gateway.running.logs import get_logger
 from policy_store.events import PlacedEvent
 from policy_store.store import PolicyStore
 
+_log = get_logger(__name__)
+
 START: Final = "0-0"
 """The place before all events."""
+
+
+def report_unreadable(experiment: str, error: Exception) -> None:
+    """Log that the events of an experiment cannot be read."""
+    _log.error("events_unreadable", experiment=experiment, exc_info=error)
 
 
 @dataclass(frozen=True, slots=True)

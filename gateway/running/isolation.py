@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from policy_store.errors import StoreUnavailableError
 
 
 class Isolation:
-    """Logs an experiment's fault once, until it has passed, and goes on with the others.
+    """Reports an experiment's fault once, until it has passed, and goes on with the others.
 
     Args:
-        log: Where.
-        event: The name of the line.
+        report: Logs the fault of the experiment of this name.
     """
 
-    def __init__(self, log: Any, event: str) -> None:
-        self._log = log
-        self._event = event
+    def __init__(self, report: Callable[[str, Exception], None]) -> None:
+        self._report = report
         self._faulty: set[str] = set()
 
     @contextmanager
@@ -35,7 +32,7 @@ class Isolation:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, others must not wait for it
             if experiment not in self._faulty:
-                self._log.error(self._event, experiment=experiment, exc_info=error)
+                self._report(experiment, error)
             self._faulty.add(experiment)
         else:
             self._faulty.discard(experiment)
