@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.driver_info import DriverInfo
 
 from policy_store.address import Address, read_address
 from policy_store.clients import (
@@ -25,6 +26,8 @@ from policy_store.names import Names
 __all__ = ["EmbeddedValkey", "connect"]
 
 _HEALTH_CHECK_SECONDS: Final = 30
+# What a connection tells the server; the driver would look up its own version on disk for each of them.
+_DRIVER: Final = DriverInfo()
 # Calls to a cluster go to several nodes; those to a node that hangs must leave room for the others.
 _PLACES_PER_CONNECTION: Final = 4
 
@@ -68,6 +71,7 @@ def connect(
         "health_check_interval": _HEALTH_CHECK_SECONDS,
         "decode_responses": True,
         "protocol": 2,  # the replies' shapes are the same on every server and version
+        "driver_info": _DRIVER,
     }
     waiting = {"max_connections": max_connections, "timeout": timeout_seconds}
     if address.layout == "cluster":
@@ -101,6 +105,7 @@ def _by_sentinel(
         "socket_connect_timeout": share,
         "retry": options["retry"],
         "protocol": options["protocol"],
+        "driver_info": options["driver_info"],
     }
     sentinel = Sentinels(address.hosts, asked)
     connection_class = SecureSentinelConnection if address.is_secure else SentinelConnection

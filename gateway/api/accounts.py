@@ -7,11 +7,11 @@ The endpoints that ask models (`inference.py`) and those that take reports (`dir
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from starlette.routing import BaseRoute, Route, Router
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.instrumentation.hooks import Hooks
@@ -75,7 +75,7 @@ class Accounts:
         hooks: Hooks,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._paths = [(route.path_format, route.path_regex) for route in _declared(routes)]
+        self._paths = [(route.path_format, route.path_regex) for route in routes if isinstance(route, Route)]
         # Most paths are written as they are declared.
         self._known = {declared: self._declared_as(declared) for declared, _ in self._paths}
         self._hooks = hooks
@@ -108,11 +108,3 @@ class Accounts:
     def _declared_as(self, path: str) -> str:
         """The path of the first route that takes it."""
         return next((declared for declared, regex in self._paths if regex.match(path)), UNMATCHED)
-
-
-def _declared(routes: Iterable[BaseRoute]) -> Iterator[Route]:
-    for route in routes:
-        if isinstance(route, Route):
-            yield route
-        elif isinstance(included := getattr(route, "original_router", None), Router):
-            yield from _declared(included.routes)

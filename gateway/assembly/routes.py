@@ -102,7 +102,7 @@ def join_routes(app: GatewayApp, base: Foundation, parts: Reached) -> None:
     )
     base.resources.callback(app.direct_routes.clear)
     for router in routers(base, parts, guards, desk):
-        app.include_router(router)
+        app.router.routes.extend(router.routes)  # `include_router` would describe each a second time
     app.router.routes.extend([*console_routes(), *front_page_routes(app.openapi)])
     if parts.upkeep.reloader is not None:
         app.ask_to_reload = parts.upkeep.reloader.ask
