@@ -94,6 +94,14 @@ def _loggers_are_not_kept() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _tracebacks_are_plain() -> None:
+    """Where logging is not configured, structlog draws a traceback with all variables, in half a second."""
+    renderer = structlog.get_config()["processors"][-1]
+    assert isinstance(renderer, structlog.dev.ConsoleRenderer)
+    renderer.exception_formatter = structlog.dev.plain_traceback
+
+
 @pytest.fixture(autouse=True)
 def _no_log_outlives_its_test() -> Iterator[None]:
     """A command that a test runs in this process sends the log to a stream which ends with the test."""

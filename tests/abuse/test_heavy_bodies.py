@@ -17,7 +17,7 @@ from gateway.api.body import read_request
 from gateway.api.body_room import BodyRoom
 from gateway.app import create_app
 from tests.abuse.asgi import Reply, posted
-from tests.abuse.bodies import BOMBS, BROKEN, BYTES, TEXTS
+from tests.abuse.bodies import BOMBS, BROKEN, BYTES, TEXTS, Making
 from tests.abuse.loop import watched
 from tests.gateway.building import gateway_config
 from tests.gateway.fake_upstream import FakeUpstream
@@ -70,8 +70,9 @@ async def fair(make: Callable[[], Coroutine[Any, Any, Reply]]) -> Reply:
 @pytest.mark.parametrize("kind", BOMBS)
 async def test_too_much_structure_is_refused_by_the_name_of_the_limit(app: GatewayApp, kind: str) -> None:
     """400 in OpenAI's shape before anything is built from it, on every route that takes a body."""
+    body = BOMBS[kind]()[: 10 * 1024 * 1024]
     for path in ("/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/feedback", "/v1/keys"):
-        reply = await posted(app, path, BOMBS[kind][: 10 * 1024 * 1024])
+        reply = await posted(app, path, body)
         error = orjson.loads(reply.body)["error"]
         if path in {"/v1/feedback", "/v1/keys"}:
             assert reply.status in {400, 413}, reply
@@ -83,7 +84,7 @@ async def test_too_much_structure_is_refused_by_the_name_of_the_limit(app: Gatew
 @pytest.mark.parametrize("kind", [*BOMBS, *BROKEN, *TEXTS])
 async def test_ten_megabytes_keep_nobody_waiting(app: GatewayApp, kind: str) -> None:
     """Large bodies are refused or answered in steps, so that other requests get turns."""
-    body = (BOMBS | BROKEN | TEXTS)[kind]
+    body = (BOMBS | BROKEN | TEXTS)[kind]()
     reply = await fair(lambda: posted(app, "/v1/chat/completions", body))
     assert reply.status == (200 if kind in TEXTS else 400), reply.body[:300]
 
@@ -94,30 +95,31 @@ GZIP = (b"content-encoding", b"gzip")
 async def test_packed_bodies_are_unpacked(app: GatewayApp) -> None:
     """Gzip and deflate are accepted, as by servers of models."""
     for name, pack in ((b"gzip", gzip.compress), (b"X-GZIP", gzip.compress), (b"deflate", zlib.compress)):
-        body = pack(TEXTS["many messages"])
+        body = pack(TEXTS["many messages"]())
         reply = await posted(app, "/v1/chat/completions", body, (b"content-encoding", name))
         assert reply.status == 200, reply
     assert (await posted(app, "/v1/feedback", gzip.compress(b"{}"), GZIP)).status == 400
 
 
 @pytest.mark.parametrize(
-    ("body", "packing", "status", "code"),
+    ("make", "packing", "status", "code"),
     [
-        (gzip.compress(b" " * 200_000_000, 1), b"gzip", 413, "request_too_large"),
-        (gzip.compress(BOMBS["numbers"], 1), b"gzip", 400, "request_too_complex"),
-        (b"{}", b"gzip", 400, "invalid_content_encoding"),
-        (gzip.compress(b"{}")[:-4], b"gzip", 400, "invalid_content_encoding"),
-        (gzip.compress(b"{}") * 2, b"gzip", 400, "invalid_content_encoding"),
-        (b"", b"gzip", 400, "invalid_content_encoding"),
-        (b"{}", b"br", 415, "unsupported_content_encoding"),
-        (b"{}", b"gzip, gzip", 415, "unsupported_content_encoding"),
+        (lambda: gzip.compress(b" " * 200_000_000, 1), b"gzip", 413, "request_too_large"),
+        (lambda: gzip.compress(BOMBS["numbers"](), 1), b"gzip", 400, "request_too_complex"),
+        (lambda: b"{}", b"gzip", 400, "invalid_content_encoding"),
+        (lambda: gzip.compress(b"{}")[:-4], b"gzip", 400, "invalid_content_encoding"),
+        (lambda: gzip.compress(b"{}") * 2, b"gzip", 400, "invalid_content_encoding"),
+        (lambda: b"", b"gzip", 400, "invalid_content_encoding"),
+        (lambda: b"{}", b"br", 415, "unsupported_content_encoding"),
+        (lambda: b"{}", b"gzip, gzip", 415, "unsupported_content_encoding"),
     ],
     ids=["too much", "a bomb inside", "none", "a part", "two", "empty", "another kind", "packed twice"],
 )
 async def test_what_cannot_be_unpacked_is_refused(
-    app: GatewayApp, body: bytes, packing: bytes, status: int, code: str
+    app: GatewayApp, make: Making, packing: bytes, status: int, code: str
 ) -> None:
     """The refusal comes as soon as the body is known to be too large, and is never a server error."""
+    body = make()
     reply = await fair(lambda: posted(app, "/v1/chat/completions", body, (b"content-encoding", packing)))
     assert (reply.status, orjson.loads(reply.body)["error"]["code"]) == (status, code)
 
@@ -128,7 +130,7 @@ async def test_what_cannot_be_unpacked_is_refused(
 async def test_the_room_for_bodies_is_given_back(app: GatewayApp, kind: str) -> None:
     """The room is free again however a request ends, on every route that takes a body."""
     room = app.model_endpoints["/v1/chat/completions"]._deps.bodies
-    before, body = room.left, (BOMBS | BROKEN | TEXTS)[kind][: 10 * 1024 * 1024]
+    before, body = room.left, (BOMBS | BROKEN | TEXTS)[kind]()[: 10 * 1024 * 1024]
     for path in ("/v1/chat/completions", "/v1/messages/count_tokens", "/v1/feedback", "/v1/keys"):
         await posted(app, path, body)
         await posted(app, path, gzip.compress(body, 1), GZIP)

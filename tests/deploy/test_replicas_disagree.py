@@ -1,18 +1,21 @@
-"""Two gateway processes with different files, and the shipped rules on what they really show."""
+"""Two gateways with different files, and the shipped rules on what they really show."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import aiohttp
 import pytest
 
+from gateway.config.gateway_file import GatewayConfig
 from tests.deploy.deployment import start_prometheus, wait_for
 from tests.gateway.building import config_fields
 from tests.gateway.process import Served
+from tests.gateway.whole import quick_settings, whole_gateway
 from tests.servers import RedisServer
 
 ALERT = "LlmpoReplicasDisagree"
@@ -30,16 +33,26 @@ class Replicas:
         self.addresses: list[str] = []
         self.prometheus = ""
 
-    async def start(self, *files: dict[str, Any]) -> None:
-        """Start a gateway with each file, one after the other, then Prometheus."""
-        for number, file in enumerate(files):
-            folder = self._folder / f"gateway-{number}"
-            folder.mkdir()
-            served = Served(folder, file, self.http)
-            self._parts.callback(served.clean_up)
-            await served.start(LLMPO_REDIS_URL=self._redis.url, LLMPO_METRICS_PUBLIC="true")
-            self.addresses.append(served.address)
+    async def start(self, *files: dict[str, Any], in_processes: bool = False) -> None:
+        """Start a gateway with each file, one after the other, then Prometheus.
+
+        The gateways are of this process, or have processes of their own as a deployment's have.
+        """
+        start = self._in_process if in_processes else self._here
+        self.addresses = [await start(file) for file in files]
         self.prometheus = await start_prometheus(self._parts, self._folder, tuple(self.addresses))
+
+    async def _in_process(self, file: dict[str, Any]) -> str:
+        folder = Path(mkdtemp(dir=self._folder))
+        served = Served(folder, file, self.http)
+        self._parts.callback(served.clean_up)
+        await served.start(LLMPO_REDIS_URL=self._redis.url, LLMPO_METRICS_PUBLIC="true")
+        return served.address
+
+    async def _here(self, file: dict[str, Any]) -> str:
+        settings = quick_settings(self._redis.url, metrics_public=True)
+        gateway = whole_gateway(GatewayConfig.model_validate(file), settings)
+        return (await self._parts.enter_async_context(gateway)).url
 
     async def alerts(self) -> dict[str, str]:
         """The summaries of what is about to fire or does, by the experiment it is about."""
@@ -93,7 +106,7 @@ async def answers_in_time(check: Any) -> bool:
 
 async def test_different_experiments_are_noticed_and_named(replicas: Replicas) -> None:
     """The replica whose file the store does not run answers with its incumbent, and the alert says where."""
-    await replicas.start(config_fields(), config_fields(delta=0.01))
+    await replicas.start(config_fields(), config_fields(delta=0.01), in_processes=True)
 
     async def both_noticed() -> bool:
         return (await replicas.alerts()).keys() == {"", "support"}

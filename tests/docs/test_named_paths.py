@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -30,11 +29,11 @@ MODULE = re.compile(r"(?:gateway|policy_store)(?:\.(?!ya?ml\b)\w+)+")
 IN_A_DIAGRAM = re.compile(r"\b([a-z_]+)/[a-z0-9_]+\b")
 
 
-def tokens(page: Path) -> Iterator[Token]:
+@cache
+def tokens(page: Path) -> tuple[Token, ...]:
     """The parts of a page, each before those inside of it."""
-    for token in MarkdownIt("commonmark").enable("table").parse(page.read_text(encoding="utf-8")):
-        yield token
-        yield from token.children or ()
+    parsed = MarkdownIt("commonmark").enable("table").parse(page.read_text(encoding="utf-8"))
+    return tuple(part for token in parsed for part in (token, *(token.children or ())))
 
 
 def _exists(name: str, page: Path) -> bool:
@@ -85,7 +84,7 @@ def missing_names(page: Path) -> list[str]:
 
 @cache
 def _anchors(page: Path) -> set[str]:
-    parts = list(tokens(page))
+    parts = tokens(page)
     titles = (after.content for token, after in pairwise(parts) if token.type == "heading_open")
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import pytest_asyncio
 import yaml
 from aiohttp.test_utils import TestServer
 
@@ -26,13 +27,16 @@ SINGLES, PAIRS = "support-assistant", "support-assistant-pairs"
 QUESTION = "How do I descale my Luna 2?"
 
 
-@pytest.fixture
-async def gateway(tmp_path: Path) -> AsyncIterator[Whole]:
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Whole]:
     """A gateway process with the examples' configuration, on a simulated provider of its own."""
     async with TestServer(provider_app(seed=1)) as provider, aiohttp.ClientSession(headers=JSON) as session:
         text = (EXAMPLES / "gateway.yaml").read_text()
         config = yaml.safe_load(text.replace("http://127.0.0.1:9100/v1", str(provider.make_url("/v1"))))
-        served = Served(tmp_path, config, session)
+        served = Served(tmp_path_factory.mktemp("gateway"), config, session)
         try:
             whole = await served.start()
             for experiment in (SINGLES, PAIRS):

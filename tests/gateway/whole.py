@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cache
 from inspect import isawaitable
 from pathlib import Path
 from typing import Any, Final
@@ -33,7 +35,7 @@ from gateway.api.application import GatewayApp
 from gateway.app import create_app
 from gateway.config.gateway_file import GatewayConfig
 from gateway.learning.plan_worker import PlanJob, PlanResult, compute_plan
-from gateway.settings import Settings
+from gateway.settings import PREFIX, Settings
 from tests.gateway.building import NAME
 from tests.gateway.recorder import Recorder
 from tests.pace import PATIENCE_SECONDS, impatient, pauses
@@ -227,17 +229,23 @@ async def _holds(is_true: Condition) -> bool:
 
 def quick_settings(store_url: str | None = None, **changes: Any) -> Settings:
     """Settings that do not let a test wait."""
-    return Settings(
-        **{
-            "redis_url": store_url,
-            "refresh_seconds": 0.02,
-            "plan_interval_seconds": 0.02,
-            "store_timeout_seconds": impatient(1.0),
-            "data_dir": Path("/nonexistent"),
-            "kept_keys_seconds": 0,
-            **changes,
-        }
-    )
+    fields = {
+        "redis_url": store_url,
+        "refresh_seconds": 0.02,
+        "plan_interval_seconds": 0.02,
+        "store_timeout_seconds": impatient(1.0),
+        "data_dir": Path("/nonexistent"),
+        "kept_keys_seconds": 0,
+        **changes,
+    }
+    environment = frozenset((name, value) for name, value in os.environ.items() if name.startswith(PREFIX))
+    return _settings(tuple(fields.items()), environment)
+
+
+@cache
+def _settings(fields: tuple[tuple[str, Any], ...], _environment: frozenset[tuple[str, str]]) -> Settings:
+    """Settings of these fields, frozen and therefore shared: reading them takes milliseconds."""
+    return Settings(**dict(fields))
 
 
 class PlansHere:
