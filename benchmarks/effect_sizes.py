@@ -1,9 +1,10 @@
-"""Comparisons to a winner by the prior of the pairs' own effects.
+"""Comparisons to a decision by the prior of the pairs' own effects.
 
-    python -m benchmarks.effect_sizes [--seeds 100] [--only WORLD ...]
+    python -m benchmarks.effect_sizes [--best] [--seeds 100] [--only WORLD ...]
 
-Writes benchmarks/results/effect_sizes.json and .md. All priors meet the same outcomes: the n-th comparison of
-two policies has the same outcome in a run, whenever it comes. So differences are paired.
+Writes benchmarks/results/effect_sizes.json and .md; with --best, where a margin is allowed and the promise is
+no worse than the best, effect_sizes_best.json and .md. All priors meet the same outcomes: the n-th comparison
+of two policies has the same outcome in a run, whenever it comes. So differences are paired.
 
 A prior is a grid of sizes of effects in logits, beside two scales of scores without any
 (docs/decisions/0012 and 0168). `former`: .15, .5 and 1.5 with probability 1/6 each. `now`: .16, .16 and .08.

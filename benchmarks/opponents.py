@@ -1,8 +1,9 @@
-"""Comparisons to a winner by how the opponent of a challenger is chosen.
+"""Comparisons to a decision by how the opponent of a challenger is chosen.
 
-    python -m benchmarks.opponents [--seeds 100] [--only WORLD ...]
+    python -m benchmarks.opponents [--best] [--seeds 100] [--only WORLD ...]
 
-Writes benchmarks/results/opponents.json and .md. All rules meet the same outcomes: the n-th comparison of two
+Writes benchmarks/results/opponents.json and .md; with --best, where a margin is allowed and the promise is no
+worse than the best, opponents_best.json and .md. All rules meet the same outcomes: the n-th comparison of two
 policies has the same outcome in a run, whenever it comes. So differences are paired.
 
 The rules differ in which rival a policy meets, of those that may show that it is not the best

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.identification import BUDGET, DELTA, ROOT, clear_worlds, misfits, near_ties
-from benchmarks.reporting import mean_and_error, run_cases, table
+from benchmarks.identification import BUDGET, DELTA, MARGIN, ROOT, clear_worlds, misfits, near_ties
+from benchmarks.reporting import case_options, mean_and_error, run_chosen, table
 from gateway.llm_po.lab.simulate import Trial
 from gateway.llm_po.lab.world_files import load_world
 from gateway.llm_po.lab.worlds import World
@@ -21,6 +21,8 @@ KINDS: Final = {
     "far from Bradley-Terry": ("non-bt-8", "non-bt-16"),
     "real matrices": ("pandalm_human_5", "debian_leader_9", "arxiv_rankers_6", "wmt15_eng_fin_10"),
 }
+
+THAN_BEST: Final[dict[str, Any]] = {"epsilon": MARGIN, "promise": "no_worse_than_best"}
 
 Taken = tuple[FloatArray, int]
 """The comparisons of every run as multiples of T, and how many promoted wrongly."""
@@ -35,6 +37,8 @@ def run_variants(
 ) -> None:
     """Run every variant in every world and write both files; the first is what others are compared with.
 
+    With the option `--best` every run promises no worse than the best, and the files are another pair.
+
     Args:
         stem: The name of the benchmark and of its results.
         about: What the command and the page say.
@@ -43,15 +47,27 @@ def run_variants(
         taken: What the runs of a trial take with a variant.
     """
     names = tuple(variants)
+    parser = case_options(about, seeds)
+    parser.add_argument("--best", action="store_true", help="promise no worse than the best")
+    options = parser.parse_args()
+    promised = THAN_BEST if options.best else {}
 
     def row(trial: Trial, seeds: int) -> dict[str, Any]:
         return _row(trial.world.name, {name: taken(trial, seeds, name) for name in names})
 
     work = [
-        (world.name, partial(row, Trial(world, delta=DELTA, max_comparisons=BUDGET))) for world in _worlds()
+        (world.name, partial(row, Trial(world, delta=DELTA, max_comparisons=BUDGET, **promised)))
+        for world in _worlds()
     ]
-    run_cases(
-        stem, about, seeds, work, _cells, lambda rows, origin: _page(about or stem, names, rows, origin)
+    about = about or stem
+    command = f"python -m benchmarks.{stem} {'--best ' if options.best else ''}--seeds {options.seeds}"
+    run_chosen(
+        f"{stem}_best" if options.best else stem,
+        command,
+        options,
+        work,
+        _cells,
+        lambda rows, origin: _page(about, names, rows, origin, is_best=options.best),
     )
 
 
@@ -99,7 +115,9 @@ def _multiples(rows: list[dict[str, Any]], worlds: tuple[str, ...], variant: str
     return f"{np.exp(np.mean(np.log(chosen))):.2f}"
 
 
-def _page(about: str, names: tuple[str, ...], rows: list[dict[str, Any]], origin: str) -> str:
+def _page(
+    about: str, names: tuple[str, ...], rows: list[dict[str, Any]], origin: str, *, is_best: bool
+) -> str:
     first, *others = names
     title, _, rest = about.partition("\n")
     explained = rest.split("\n\n")[-1].strip()
@@ -108,11 +126,13 @@ def _page(about: str, names: tuple[str, ...], rows: list[dict[str, Any]], origin
         [kind, *(_multiples(rows, worlds, name) for name in (None, *others))]
         for kind, worlds in KINDS.items()
     ]
+    heading = title.rstrip(".") + (", with a margin" if is_best else "")
+    decision = f"a policy no worse than the best within {MARGIN}" if is_best else "a winner"
     return "\n".join(
         [
-            f"# {title.rstrip('.')}",
+            f"# {heading}",
             "",
-            f"{origin}. Comparisons to a winner as multiples of T = hardness x log(1/delta), delta",
+            f"{origin}. Comparisons to {decision} as multiples of T = hardness x log(1/delta), delta",
             f"{DELTA}: mean of runs ± standard error of `{first}`, and the differences of others on the same",
             f"outcomes. {explained}",
             "",

@@ -79,17 +79,34 @@ def run_cases(
         cells: The cells of a row.
         page: The Markdown page from all rows and "`command`, date".
     """
+    options = case_options(about, seeds).parse_args()
+    command = f"python -m benchmarks.{stem} --seeds {options.seeds}"
+    run_chosen(stem, command, options, cases, cells, page)
+
+
+def case_options(about: str | None, seeds: int) -> argparse.ArgumentParser:
+    """The command-line options of benchmarks that run their cases one after the other."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=seeds)
     parser.add_argument("--only", nargs="*", help="worlds to run; writes nothing")
-    options = parser.parse_args()
+    return parser
+
+
+def run_chosen(
+    stem: str,
+    command: str,
+    options: argparse.Namespace,
+    cases: Iterable[tuple[str, Callable[[int], dict[str, Any]]]],
+    cells: Callable[[dict[str, Any]], list[str]],
+    page: Callable[[list[dict[str, Any]], str], str],
+) -> None:
+    """Run cases as `case_options` were chosen; `command` is what the page says of its origin."""
     rows = []
     for world, row in cases:
         if not options.only or world in options.only:
             rows.append(row(options.seeds))
             print(*cells(rows[-1]), sep=" | ", flush=True)
     if not options.only:
-        command = f"python -m benchmarks.{stem} --seeds {options.seeds}"
         save(stem, command, rows, lambda origin: page(rows, origin))
 
 
