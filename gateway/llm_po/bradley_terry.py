@@ -230,10 +230,14 @@ def laplacian(weights: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Given:
-    """What every step needs: counts (R, 1 or G, K, K), prior precisions (G, K, K) and variances (G, 1, 1)."""
+    """What every step needs: counts (R, 1 or G, K, K), prior precisions (G, K, K) and variances (G, 1, 1).
+
+    `half_lead` is half of what the row won more often than it lost, `half_totals` half of the comparisons.
+    """
 
     won: FloatArray
-    totals: FloatArray
+    half_lead: FloatArray
+    half_totals: FloatArray
     precision: FloatArray
     effect_variance: FloatArray
 
@@ -253,7 +257,8 @@ def _mode(won: FloatArray, scales: Scales, start: Fit | None) -> _Mode:
     """The posterior mode in each cell, from counts of shape (R, 1 or G, K, K)."""
     runs, policies, cells = won.shape[0], won.shape[2], scales.score_sd.size
     variance = scales.effect_sd[:, None, None] ** 2
-    given = _Given(won, won + won.swapaxes(2, 3), scales.precision(policies), variance)
+    lost = won.swapaxes(2, 3)
+    given = _Given(won, 0.5 * (won - lost), 0.5 * (won + lost), scales.precision(policies), variance)
     scores = np.zeros((runs, cells, policies)) if start is None else start.scores
     effects = np.zeros((runs, cells, policies, policies)) if start is None else start.effects
     mode, step = _newton(given, scores, effects)
@@ -267,31 +272,32 @@ def _mode(won: FloatArray, scales: Scales, start: Fit | None) -> _Mode:
 def _newton(given: _Given, scores: FloatArray, effects: FloatArray) -> tuple[_Mode, float]:
     """One Newton step from a point, and its length in logits; curvatures are those at the starting point.
 
-    Squares of numbers take most of the time, so they are overwritten once they are not needed.
+    With t = tanh(logit / 2), the chance is (1 + t) / 2, so a pair's likelihood has the slope `half_lead` - t
+    `half_totals` and the curvature (1 - t^2) `half_totals` / 2. Squares of numbers take most of the time, so
+    they are overwritten once they are not needed.
     """
-    chance = differences(scores)
-    chance += effects
-    chance = logistic(chance)
-    gradient = given.totals * chance
-    curvature = gradient * np.subtract(1.0, chance, out=chance)
-    np.subtract(given.won, gradient, out=gradient)
+    tanh = differences(scores)
+    tanh += effects
+    tanh *= 0.5
+    np.tanh(tanh, out=tanh)
+    pull = given.half_totals * tanh
+    curvature = np.subtract(given.half_totals, np.multiply(pull, tanh, out=tanh), out=tanh)
+    curvature *= 0.5
+    np.subtract(given.half_lead, pull, out=pull)
+    pull += curvature * effects  # what is left of it where a pair has no effect
     sharing = given.effect_variance * curvature
     sharing += 1.0
     np.divide(1.0, sharing, out=sharing)
-    shared = curvature * sharing
-    slope = np.einsum("rgij,rgij->rgi", gradient, sharing) + np.einsum("rgij,rgij->rgi", shared, effects)
-    slope -= (given.precision @ scores[..., None])[..., 0]
-    hessian = laplacian(shared)
+    slope = np.vecdot(pull, sharing) - np.vecdot(given.precision, scores[:, :, None])
+    hessian = laplacian(curvature * sharing)
     hessian += given.precision
     step = np.linalg.solve(hessian, slope[..., None])[..., 0]
     step = step * (_LONGEST_STEP / np.maximum(np.abs(step).max(axis=2, keepdims=True), _LONGEST_STEP))
     curvature *= differences(step)
-    gradient -= curvature
-    gradient *= given.effect_variance
-    gradient -= effects
-    gradient *= sharing
-    gradient += effects
-    return _Mode(given, scores + step, gradient, hessian, sharing), float(np.abs(step).max())
+    pull -= curvature
+    pull *= sharing
+    pull *= given.effect_variance
+    return _Mode(given, scores + step, pull, hessian, sharing), float(np.abs(step).max())
 
 
 def _log_evidence(mode: _Mode, scales: Scales) -> FloatArray:
@@ -303,7 +309,7 @@ def _log_evidence(mode: _Mode, scales: Scales) -> FloatArray:
     log_likelihood = np.einsum(squares, given.won, np.minimum(logits, 0.0))
     np.exp(np.negative(np.abs(logits, out=logits), out=logits), out=logits)
     logits += 1.0
-    log_likelihood -= np.einsum(squares, given.totals, np.log(logits, out=logits)) / 2
+    log_likelihood -= np.einsum(squares, given.half_totals, np.log(logits, out=logits))
     variance = given.effect_variance[:, 0, 0]
     precision = np.divide(1.0, variance, out=np.zeros_like(variance), where=variance > 0)
     penalty = (mode.scores * (given.precision @ mode.scores[..., None])[..., 0]).sum(axis=2)

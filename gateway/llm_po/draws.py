@@ -135,7 +135,9 @@ def draw_pairs(fit: Fit, draws: int, rng: np.random.Generator) -> PairDraws:
     cells = (fit.weights.cumsum(axis=1)[:, None, :-1] <= point).sum(axis=2)
     normal = rng.standard_normal((runs, draws, policies))
     scores, numbers = np.empty_like(normal), np.full((runs, draws), -1)
-    upper = [np.empty((policies * (policies - 1) // 2, 0))]
+    has_effects = fit.cells_with_effects[cells]
+    upper = np.empty((policies * (policies - 1) // 2, np.count_nonzero(has_effects)))
+    drawn = 0
     for cell in np.flatnonzero(np.bincount(cells.ravel())).tolist():
         is_here = cells == cell
         there = np.flatnonzero(is_here.any(axis=1))
@@ -145,17 +147,24 @@ def draw_pairs(fit: Fit, draws: int, rng: np.random.Generator) -> PairDraws:
         of_run = np.nonzero(is_here)[0] if runs > 1 else slice(0, 1)
         scores[is_here] = moved + fit.scores[of_run, cell]
         if fit.cells_with_effects[cell]:
-            numbers[is_here] = numbers.max() + 1 + np.arange(len(moved))
-            upper.append(_logits(fit, cell, of_run, moved, rng))
-    return PairDraws(scores, numbers, np.concatenate(upper, axis=1))
+            numbers[is_here] = drawn + np.arange(len(moved))
+            _draw_logits(upper[:, drawn : drawn + len(moved)], fit, cell, of_run, moved, rng)
+            drawn += len(moved)
+    return PairDraws(scores, numbers, upper)
 
 
-def _logits(
-    fit: Fit, cell: int, runs: IntArray | slice, moved: FloatArray, rng: np.random.Generator
-) -> FloatArray:
-    """Logits of the pairs i < j in N draws from a cell with effects of pairs, shape (K (K - 1) / 2, N).
+def _draw_logits(
+    logits: FloatArray,
+    fit: Fit,
+    cell: int,
+    runs: IntArray | slice,
+    moved: FloatArray,
+    rng: np.random.Generator,
+) -> None:
+    """Draw the logits of the pairs i < j in N draws from a cell with effects of pairs.
 
     Args:
+        logits: Where to write them, shape (K (K - 1) / 2, N).
         fit: The posterior.
         cell: The cell of the grid.
         runs: The run of each draw.
@@ -164,14 +173,13 @@ def _logits(
     """
     draws, policies = moved.shape
     first, second = _pairs(policies)
-    logits, scores = np.empty((first.size, draws)), np.ascontiguousarray(moved.T)
+    effects, scores = rng.standard_normal((draws, first.size)), np.ascontiguousarray(moved.T)
     for policy, row in _rows(policies):
         np.subtract(scores[policy], scores[policy + 1 :], out=logits[row])
-    deviation = np.sqrt(fit.effect_variance[:, cell, first, second])
     logits *= fit.sharing[:, cell, first, second][runs].T
     logits += fit.logits[:, cell, first, second][runs].T
-    logits += (rng.standard_normal((draws, first.size)) * deviation[runs]).T
-    return logits
+    effects *= np.sqrt(fit.effect_variance[:, cell, first, second])[runs]
+    logits += effects.T
 
 
 @lru_cache(maxsize=_KEPT)

@@ -30,7 +30,7 @@ _FURTHEST: Final = 3.4
 """Standard deviations. A rival further behind tells nothing at any node, also after a look ahead."""
 
 _NODES, _RAW_WEIGHTS = np.polynomial.hermite_e.hermegauss(5)
-_QUADRATURE: Final = list(zip(_NODES, _RAW_WEIGHTS / _RAW_WEIGHTS.sum(), strict=True))
+_NODE_WEIGHTS: Final = _RAW_WEIGHTS / _RAW_WEIGHTS.sum()
 
 
 def promise(fit: Fit, missing: FloatArray, threshold: float, prices: FloatArray) -> FloatArray:
@@ -80,10 +80,8 @@ class _Pairs:
         """The expected rate of the better of the rival, after so many comparisons with it, and the others."""
         chance = logistic(_shrunk(self.logits, self.variance))
         unknown = self.variance / (1 + comparisons * chance * (1 - chance) * self.variance)
-        moved, found = np.sqrt(self.variance - unknown), np.zeros_like(others)
-        for node, weight in _QUADRATURE:
-            found += weight * np.maximum(self._rate(self.logits + node * moved, unknown), others)
-        return found
+        points = self.logits + np.multiply.outer(_NODES, np.sqrt(self.variance - unknown))
+        return np.asarray(_NODE_WEIGHTS @ np.maximum(self._rate(points, unknown), others))
 
     def _rate(self, logits: FloatArray, variance: FloatArray) -> FloatArray:
         return np.asarray(information_below(_shrunk(logits, variance), self.threshold) / self.prices)
