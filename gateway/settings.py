@@ -31,11 +31,22 @@ _MISSPELT: Final = 0.8  # an unknown variable this similar to a known one is tak
 
 
 def default_data_dir() -> Path:
-    """The directory in which this platform keeps a program's data."""
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support" / "llmpo"
+    """The directory in which this platform keeps a program's data.
+
+    Raises:
+        ConfigError: If the user has no home directory, as an arbitrary user of a container has none.
+    """
     base = os.environ.get("XDG_DATA_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "share") / "llmpo"
+    if base and sys.platform != "darwin":
+        return Path(base) / "llmpo"
+    try:
+        home = Path.home()
+    except RuntimeError as error:
+        problem = "It is not set, and this user has no home directory to keep data in."
+        raise ConfigError([ConfigIssue(f"{PREFIX}DATA_DIR", problem, "Name a directory.")]) from error
+    if sys.platform == "darwin":
+        return home / "Library" / "Application Support" / "llmpo"
+    return home / ".local" / "share" / "llmpo"
 
 
 def _listed(text: str) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -111,7 +112,7 @@ class _Restoring:
         self._path = path
         self._may_replace = may_replace
         self._reason = reason.strip() or "restored from a backup"
-        self._actor = getpass.getuser()
+        self._actor = _account()
         self._vitals = StoreVitals(redis, timeout_seconds=PATIENCE_SECONDS)
 
     async def run(self, chosen: Sequence[str]) -> int:
@@ -168,6 +169,14 @@ class _Restoring:
         await restore.put_in_force(moment, living, detail)
         given_up = "" if living.comparisons is None else f"; the store had {living.comparisons}"
         typer.echo(f"{_about(moment)}{given_up}")
+
+
+def _account() -> str:
+    """The account that restores, for the audit log; an arbitrary user of a container has no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
 
 
 def _chosen(file: BackupFile, names: Sequence[str]) -> list[Moment]:

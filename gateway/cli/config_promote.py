@@ -6,6 +6,7 @@ import difflib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -137,9 +138,16 @@ def patch(file: Path, before: str, after: str) -> str:
 
 
 def _replace(file: Path, text: str) -> None:
-    """Write the file whole or not at all: a gateway may be watching it."""
+    """Write the file whole or not at all: a gateway may be watching it. Raises GatewayError."""
     target = file.resolve()
     fresh = target.with_name(f".{target.name}.{os.getpid()}")
-    fresh.write_bytes(text.encode())
-    fresh.chmod(target.stat().st_mode)
-    fresh.replace(target)
+    try:
+        fresh.write_bytes(text.encode())
+        fresh.chmod(target.stat().st_mode)
+        fresh.replace(target)
+    except OSError as error:  # in a directory that is read-only, or a file mounted into a container
+        with suppress(OSError):
+            fresh.unlink()
+        raise GatewayError(
+            f"{file} cannot be written: {error.strerror}. Apply the patch above by hand."
+        ) from error

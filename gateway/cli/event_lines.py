@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, Final
 
+from gateway.running.printable import on_one_line
+
 _NOT_SHOWN: Final = ("fence", "pairs", "contrast")  # numbers that only `verify` needs
 
 
@@ -19,4 +21,4 @@ def event_lines(events: Iterable[dict[str, Any]]) -> Iterator[str]:
             if name not in _NOT_SHOWN and value is not None
         }
         facts = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items())
-        yield f"{at}  {event['kind'].replace('_', ' ')}" + (f": {facts}" if facts else "")
+        yield on_one_line(f"{at}  {event['kind'].replace('_', ' ')}" + (f": {facts}" if facts else ""))

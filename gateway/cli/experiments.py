@@ -22,6 +22,7 @@ from gateway.cli.remote import DEFAULT_URL, JsonOption, KeyOption, UrlOption, ex
 from gateway.cli.steering import add_commands
 from gateway.experiments.conclusions import BY_HAND
 from gateway.rough import rough_count
+from gateway.running.printable import on_one_line
 from policy_store.states import STATES
 
 BAR_CELLS: Final = 24
@@ -149,7 +150,7 @@ class ShownExperiment:
         plan = answer["plan"] or {}
         if by_hand := answer.get("by_hand"):  # gateways of earlier versions know no such moves
             text += f"; {by_hand['kind'].replace('_', ' ')} by {by_hand['detail']['actor']}"
-            text += f" ({by_hand['detail']['reason']})"
+            text += f" ({on_one_line(by_hand['detail']['reason'])})"
         is_open = answer["state"] in PLANNED and answer["certificate"] is None
         if is_open and plan.get("expected_remaining") is not None:
             text += f"; about {rough_count(plan['expected_remaining']):,} more to a decision"

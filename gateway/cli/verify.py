@@ -21,6 +21,7 @@ from gateway.proof.archived_log import with_archive
 from gateway.proof.experiment_log import ExperimentLog
 from gateway.proof.recorded import RecordedExperiment, read_log
 from gateway.proof.verification import Verification, hand_sentence, verify
+from gateway.running.printable import on_one_line
 from policy_store.backed_up import BackedUpExperiment
 from policy_store.backup_file import BackupFile, is_backup
 from policy_store.errors import StoreError
@@ -134,11 +135,15 @@ class LogSource:
 
 def _print(found: Verification) -> None:
     from rich.console import Console  # noqa: PLC0415 - slow to import, and not needed for --json
-    from rich.markup import escape  # noqa: PLC0415 - not needed for --json
+    from rich.markup import escape as escaped  # noqa: PLC0415 - not needed for --json
+
+    def escape(text: str) -> str:
+        """What a log says, as plain text: a log may be anybody's."""
+        return escaped(on_one_line(text))
 
     console = Console(highlight=False, soft_wrap=True)
     champion = f", champion [bold]{escape(found.champion)}[/]" if found.champion else ""
-    about = f"{escape(found.name)} (generation {found.generation}): {found.outcome}{champion}"
+    about = f"{escape(found.name)} (generation {found.generation}): {escape(found.outcome)}{champion}"
     verdict = "[bold green]confirmed[/]" if found.is_confirmed else "[bold red]not confirmed[/]"
     console.print(f"{verdict}  {about}")
     for line in found.differences[:SHOWN_DIFFERENCES]:

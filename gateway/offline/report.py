@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.experiments.promises import claim
+from gateway.offline.errors import RunDirectoryError
 
 MANY_TIES: Final = 0.8
 _LIMITS: Final = {
@@ -35,9 +36,18 @@ def headline(summary: Mapping[str, Any]) -> str:
 
 
 def write_report(directory: Path, summary: Mapping[str, Any], plots: Sequence[str]) -> Path:
-    """Write `report.md`; `plots` are names of pictures in the same directory."""
+    """Write `report.md`; `plots` are names of pictures in the same directory.
+
+    Raises:
+        RunDirectoryError: If it cannot be written.
+    """
     path = directory / "report.md"
-    path.write_text("\n".join(RunReport(summary).lines(plots)) + "\n", encoding="utf-8")
+    try:
+        path.write_text("\n".join(RunReport(summary).lines(plots)) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise RunDirectoryError(
+            f"{path} cannot be written: {error.strerror}. The run itself is finished and kept."
+        ) from error
     return path
 
 

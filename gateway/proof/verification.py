@@ -31,6 +31,7 @@ from gateway.proof.recorded import RecordedExperiment
 from gateway.proof.tripped import mistripped
 from gateway.proof.vouched import misvouched
 from gateway.proof.watched import miswatched
+from gateway.running.printable import on_one_line
 from policy_store.states import STATES
 
 _ROUNDED: Final = 2e-6  # certificates round to six digits
@@ -97,12 +98,12 @@ def verify(recorded: RecordedExperiment) -> Verification:
 def _compared(
     recorded: RecordedExperiment, certificate: dict[str, Any], by_hand: tuple[dict[str, Any], ...]
 ) -> Verification:
-    inherited = recorded.own.inherited
+    inherited, champion = recorded.own.inherited, certificate.get("champion_name")
     return Verification(
         name=recorded.name,
         generation=recorded.own.generation,
         outcome=str(certificate.get("outcome")),
-        champion=certificate.get("champion_name"),
+        champion=None if champion is None else str(champion),
         comparisons=int(certificate.get("comparisons", 0)),
         statistic_nats=certificate.get("statistic_nats"),
         threshold_nats=certificate.get("threshold_nats"),
@@ -155,7 +156,7 @@ def _of_log(
 
 def hand_sentence(move: dict[str, Any]) -> str:
     """A move by hand in one line."""
-    return f"{move['actor']} moved it from {move['before']} to {move['after']}: {move['reason']}"
+    return on_one_line(f"{move['actor']} moved it from {move['before']} to {move['after']}: {move['reason']}")
 
 
 def misled(recorded: RecordedExperiment, walk: Walk) -> Iterator[str]:

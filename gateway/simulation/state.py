@@ -72,11 +72,13 @@ class StateFile:
             os.fsync(file.fileno())
 
     def _read(self) -> dict[str, Any]:
-        """The first line; the others go to `_batches`. An unfinished last line is cut off."""
+        """The first line; the others go to `_batches`.
+
+        An unfinished last line is cut off once the others show that this is a state file: the path may name
+        any file of the operator's, a world for example.
+        """
         content = self._path.read_bytes()
         whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content):
-            os.truncate(self._path, len(whole))
         try:
             header, *lines = [json.loads(line) for line in whole.splitlines()]
             if header["version"] != _VERSION:
@@ -90,11 +92,14 @@ class StateFile:
                     RunEnding(*map(_as_kept, fields))
                     for fields in line["endings"]
                 ]
-            return dict(header["settings"])
+            settings = dict(header["settings"])
         except (ValueError, KeyError, TypeError) as error:
             raise StateError(
                 f"{self._path} is not a state file of simulations; name another file."
             ) from error
+        if len(whole) < len(content):
+            os.truncate(self._path, len(whole))
+        return settings
 
     def _check(self, known: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
         differing = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import logging
 import os
 import random
@@ -111,6 +112,25 @@ async def test_a_running_gateway_goes_on_from_the_backup(
     assert (told["reason"], told["comparisons"], told["comparisons_before"]) == ("one too many", 1, 3)
     assert await run("verify", NAME, "--redis-url", embedded_url) == 2  # undecided, and nothing differs
     assert "no certificate" in capsys.readouterr().err
+
+
+async def test_user_without_a_name_restores_too(
+    gateway: Whole, embedded_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An arbitrary user of a container has none; the audit log has its number."""
+
+    def no_name() -> str:
+        raise KeyError("getpwuid(): uid not found: 10001")
+
+    monkeypatch.setattr(getpass, "getuser", no_name)
+    file, place = str(tmp_path / "backup"), ("--redis-url", embedded_url)
+    assert await run("backup", file, *place) == 0
+
+    assert await run("restore", file, "--replace", "--reason", "a drill", *place) == 0
+
+    events = (await gateway.get(f"/v1/experiments/{NAME}/events")).json["data"]
+    told = next(each["detail"] for each in events if each["kind"] == "restored")
+    assert told["actor"] == f"uid {os.getuid()}"
 
 
 async def test_what_a_replica_knew_of_the_old_store_lets_it_follow_the_restored_one(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 import subprocess
@@ -260,6 +261,26 @@ def test_a_certificate_names_the_winner_and_the_patch_applies(
     again.write_text(TEXT)
     subprocess.run(["patch", str(again)], input=patch, text=True, check=True, capture_output=True)
     assert again.read_text() == file.read_text()
+
+
+def test_file_that_cannot_be_replaced_stays_and_its_patch_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is mounted by itself into a container is busy: that is said, and nothing is left behind."""
+    file, proof = tmp_path / "gateway.yaml", certificate(tmp_path)
+    file.write_text(TEXT)
+    before = sorted(tmp_path.iterdir())
+
+    def is_busy(_self: Path, _target: Path) -> Path:
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    monkeypatch.setattr(Path, "replace", is_busy)
+    assert main(["config", "promote", str(file), "--certificate", proof]) == 1
+
+    said = capsys.readouterr()
+    assert "+    incumbent: warm " in said.out
+    assert "cannot be written: Device or resource busy" in said.err
+    assert (file.read_text(), sorted(tmp_path.iterdir())) == (TEXT, before)
 
 
 def test_another_policy_under_the_winners_name_is_refused(

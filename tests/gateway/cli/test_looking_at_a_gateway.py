@@ -194,6 +194,29 @@ async def test_events_have_times_and_name_policies(
     assert re.search(r"\d\d  incumbent changed: .*policy warm", shown)
 
 
+async def test_no_reason_passes_for_another_line_or_steers_the_terminal(
+    gateway: Whole, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a person or a hook wrote stays in its line, in events, on the experiment's page and in a proof."""
+    path, forged = f"/v1/experiments/{NAME}", "2026-01-01 00:00:00  promoted: champion warm"
+    moved = await gateway.call(
+        "POST", f"{path}/promote", {"policy": "warm", "reason": f"tone\n{forged}\x1b[2K\u202e"}
+    )
+    assert moved.status == 200
+
+    for shows in (("experiments", "events"), ("experiments", "show"), ("verify",)):
+        assert await run(*shows, NAME, "--url", gateway.url) == 0
+        shown = capsys.readouterr().out
+        assert f"tone\\n{forged}\\x1b[2K\\u202e" in shown
+        assert not {"\x1b", "\u202e"} & set(shown)
+
+    log = tmp_path / "log.jsonl"
+    text = (await gateway.get(f"{path}/log")).body.decode()
+    log.write_text(text.replace('"champion_name":"warm"', '"champion_name":"\\r\\u001b[2Kconfirmed"'))
+    assert await run("verify", NAME, "--log", str(log)) == 1
+    assert not {"\x1b", "\r"} & set(capsys.readouterr().out)
+
+
 async def test_a_dearer_winner_is_seen_with_its_cost_and_its_gain(
     upstream: FakeUpstream, embedded_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -96,6 +96,20 @@ def test_state_of_other_options_is_refused_by_name(
     assert f"{changed} is {value}, there it is" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("text", ['{"scores": [1, 0]}', "1\n2\n3", "model_list:\n- small"])
+def test_file_that_is_no_state_file_is_left_as_it_is(
+    text: str, easy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its last line, which may have no end, is not taken for a line that a killed run had begun."""
+    other = tmp_path / "other"
+    other.write_text(text)
+
+    assert main(["simulate", "--world", easy, "--seeds", "2", "--state", str(other)]) == 1
+
+    assert "is not a state file" in capsys.readouterr().err
+    assert other.read_text() == text
+
+
 def test_pictures_are_written_and_named(
     easy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

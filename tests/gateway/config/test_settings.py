@@ -28,6 +28,22 @@ def test_without_variables_the_defaults_hold(monkeypatch: pytest.MonkeyPatch) ->
     assert (settings.refresh_seconds, settings.max_body_bytes) == (0.25, 10 * 1024 * 1024)
 
 
+def test_user_without_a_home_is_told_to_name_a_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An arbitrary user of a container has none; a directory that is named is enough."""
+
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    with pytest.raises(ConfigError) as caught:
+        read_settings()
+    assert "LLMPO_DATA_DIR" in str(caught.value)
+
+    monkeypatch.setenv("LLMPO_DATA_DIR", "/data")
+    assert read_settings().data_dir == Path("/data")
+
+
 def test_variables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each field is a variable; an empty one counts as absent."""
     monkeypatch.setenv("LLMPO_REDIS_URL", "rediss://cache:6380/0")
