@@ -66,6 +66,8 @@ class StateFacts:
         tone: What kind of news it is.
         sentence: What pages say once the state is reached. `{incumbent}` is the policy that serves,
             `{counted}` the number of comparisons counted. Empty if pages show what comes next instead.
+        sentence_if_named: What they say if the file has named the certified policy since; empty where that
+            begins a new generation, or changes nothing about the sentence.
     """
 
     meaning: str
@@ -78,6 +80,7 @@ class StateFacts:
     label: str
     tone: Tone
     sentence: str
+    sentence_if_named: str = ""
     is_kept: bool = False
     is_staged: bool = False
     is_watched: bool = False
@@ -188,6 +191,8 @@ STATES: Final[Mapping[ExperimentState, StateFacts]] = {
         label="rolled back",
         tone=Tone.UNPROVEN,
         sentence="The promotion of {champion} was taken back. {incumbent} answers all traffic again.",
+        sentence_if_named="The promotion of {champion} was taken back. The file has named it since, so it "
+        "answers all traffic.",
     ),
     ExperimentState.REJECTED: StateFacts(
         meaning="a person rejected the certified candidate: nothing changes",
@@ -200,6 +205,8 @@ STATES: Final[Mapping[ExperimentState, StateFacts]] = {
         label="rejected",
         tone=Tone.UNPROVEN,
         sentence="{champion} was certified after {counted} and rejected. {incumbent} stays.",
+        sentence_if_named="{champion} was certified after {counted} and rejected. The file has named it "
+        "since, so it answers all traffic.",
     ),
     ExperimentState.SETTLED: StateFacts(
         meaning="the incumbent itself was certified, or a watched promotion stands: nothing changes",

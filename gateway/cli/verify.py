@@ -197,9 +197,12 @@ def integrity_sentences(integrity: dict[str, Any], policies: int) -> Iterator[st
 def _least(least: dict[str, int | None]) -> str:
     if least["comparisons"] is None or least["voters"] is None:
         return "only with what was inherited"
-    return (
-        f"without {least['comparisons']:,} comparisons, or without {least['voters']:,} voters, and no fewer"
-    )
+    comparisons, voters = _counted(least["comparisons"], "comparison"), _counted(least["voters"], "voter")
+    return f"without {comparisons}, or without {voters}, and no fewer"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def look_sentence(look: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ import yaml
 from gateway.config.references import Fault, Path
 
 MAX_ENTRIES: Final = 100_000
+MAX_DEPTH: Final = 100
 
 
 @dataclass(slots=True)
@@ -68,6 +69,7 @@ def read_source(text: str) -> Source:
 
 
 def _read(text: str, kind: type[_Loader | _FastLoader]) -> Source:
+    _check_depth(text, kind)
     loader = kind(text)
     try:
         node = loader.get_single_node()
@@ -78,6 +80,24 @@ def _read(text: str, kind: type[_Loader | _FastLoader]) -> Source:
         raise yaml.YAMLError("nested too deeply") from error
     else:
         return source
+    finally:
+        loader.dispose()
+
+
+def _check_depth(text: str, kind: type[_Loader | _FastLoader]) -> None:
+    """Refuse text whose parts stand inside each other too deeply.
+
+    libyaml composes nodes by recursion on the C stack, which ends the whole process where it overflows: a
+    damaged file must not take a running gateway with it.
+    """
+    loader, depth = kind(text), 0
+    try:
+        while loader.check_event():
+            event = loader.get_event()
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                problem = f"more than {MAX_DEPTH} lists and mappings stand inside each other"
+                raise yaml.constructor.ConstructorError(None, None, problem, event.start_mark)
     finally:
         loader.dispose()
 

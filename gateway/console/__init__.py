@@ -69,6 +69,7 @@ def _content(name: str) -> bytes:
             "label": facts.label,
             "tone": facts.tone.value,
             "sentence": facts.sentence,
+            "sentence_if_named": facts.sentence_if_named,
             "is_planned": facts.is_planned,
         }
         for state, facts in STATES.items()

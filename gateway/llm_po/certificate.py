@@ -21,7 +21,7 @@ from gateway.llm_po.logged import LoggedComparison
 from gateway.llm_po.rules import GUARANTEES
 from gateway.llm_po.rules import reached as rule_verdict
 from gateway.llm_po.scalars import whole_number
-from gateway.llm_po.stopping import Design, Verdict, no_worse_verdict, verdict
+from gateway.llm_po.stopping import Design, Kind, Verdict, no_worse_verdict, verdict
 from gateway.llm_po.structured.features import Features
 from gateway.llm_po.structured.goodness_of_fit import goodness_of_fit
 from gateway.llm_po.succession import GenerationStanding
@@ -118,7 +118,7 @@ def certificate(
         "policies_ever": design.ever,
         "stopping": design.stopping,
         "guarantee": GUARANTEES[design.stopping],
-        "assumption": _assumed(reached, design) + (ASSUMPTION_LAST_LOOK if reached.by_last_look else ""),
+        "assumption": _assumed(reached.kind, design, by_last_look=reached.by_last_look),
         **({} if design.last_look is None else {"last_look": _look(design.last_look, reached)}),
         **_promised(tally, design),
         **_structure(tally, design),
@@ -145,6 +145,7 @@ def recompute(
     end = replay(comparisons, design, until=stored["comparisons"], start=start)
     reached = _supported(stored, end.tally, design)
     found = {
+        "schema": SCHEMA_VERSION,
         **_counted(end.tally, end.eliminated_at),
         **_promised(end.tally, design),
         "policies_ever": design.ever,
@@ -233,12 +234,17 @@ def _look(uniform: float, reached: Verdict) -> dict[str, Any]:
     return {"uniform": uniform, "decided": reached.by_last_look}
 
 
-def _assumed(reached: Verdict, design: Design) -> str:
+def _assumed(kind: Kind, design: Design, *, by_last_look: bool) -> str:
+    """The promise and what it assumes, in words."""
+    return _assumed_by_rule(kind, design) + (ASSUMPTION_LAST_LOOK if by_last_look else "")
+
+
+def _assumed_by_rule(kind: Kind, design: Design) -> str:
     if design.stopping == "lr-mixture":
         return ASSUMPTION_ASYMPTOTIC_WINNER if design.epsilon == 0 else ASSUMPTION_ASYMPTOTIC
     if design.epsilon > 0 and design.assumes_winner:
-        return ASSUMPTION_NO_BEST if reached.kind == "no_winner" else ASSUMPTION_NO_WORSE_THAN_BEST
-    if reached.kind == "no_winner":
+        return ASSUMPTION_NO_BEST if kind == "no_winner" else ASSUMPTION_NO_WORSE_THAN_BEST
+    if kind == "no_winner":
         return ASSUMPTION_NO_WINNER
     return ASSUMPTION_WINNER if design.epsilon == 0 else ASSUMPTION_NO_WORSE
 
@@ -272,11 +278,16 @@ def _concluded(stored: Mapping[str, Any], reached: Verdict | None, design: Desig
     budget = stored["max_comparisons"]
     is_spent = budget is not None and stored["comparisons"] >= budget
     if is_spent and stored.get("outcome") == "inconclusive":
-        return {"outcome": "inconclusive", "champion": None}
+        assumed = _assumed("inconclusive", design, by_last_look=False)
+        return {"outcome": "inconclusive", "champion": None, "assumption": assumed}
     if reached is None:
         return {"outcome": None, "champion": None}
+    assumed = _assumed(reached.kind, design, by_last_look=reached.by_last_look)
+    if reached.kind == "no_winner" and stored.get("assumption") in (ASSUMPTION_WINNER, ASSUMPTION_NO_WORSE):
+        assumed = stored["assumption"]  # of the first versions, which had no words of its own for a circle
     return {
         "outcome": reached.kind,
+        "assumption": assumed,
         "champion": reached.champion,
         "cycle": list(reached.cycle),
         "statistic_nats": reached.statistic_nats,

@@ -147,6 +147,8 @@ def record_from(fields: dict[str, Any]) -> LogRecord:
         raise ValueError(f"at is {shown(values['at'])}, which is no time")
     match kind:
         case "comparison":
+            if not isinstance(values["source"], str):
+                raise TypeError(f"source is {shown(values['source'])}, which names no source")
             known = {name: value for name, value in values.items() if name in _COMPARISON}
             known.update((name, tuple(values.get(name, ()))) for name in _LISTS)
             return Comparison(**known, segments=_segments(values.get("segments", {})))

@@ -66,14 +66,20 @@ def moves_by_hand(records: Iterable[LogRecord]) -> list[dict[str, Any]]:
 class Walk:
     """A way through the table of moves, following the log step by step.
 
+    Args:
+        experiment: Its policies are those of the log.
+        incumbent: Index of the policy that served before the last certified step, as the certificate says;
+            None where nothing says so.
+
     Attributes:
         state: The state reached so far.
-        serves: Index of the policy that serves in this state; None as long as the log does not say.
+        serves: Index of the policy that serves in this state; None as long as nothing says so.
     """
 
-    def __init__(self, experiment: Experiment) -> None:
+    def __init__(self, experiment: Experiment, incumbent: int | None = None) -> None:
         self.state: ExperimentState = INITIAL
         self.serves: int | None = None
+        self._incumbent = incumbent
         self._policies = experiment.policies
         self._previous: int | None = None
         self._certified: LoggedMove | None = None
@@ -81,6 +87,8 @@ class Walk:
 
     def follow(self, records: Iterable[LogRecord]) -> Iterator[str]:
         """Follow every event of a log; yields a sentence for each event that does not fit those before."""
+        records = tuple(records)
+        proven = [step.event for step in logged_moves(records) if step.rule.certifies][-1:]
         for record in records:
             if not isinstance(record, LoggedEvent):
                 continue
@@ -88,7 +96,15 @@ class Walk:
             if isinstance(told, IncumbentChanged):
                 self.serves = self._index(told.policy)
             elif (move := recorded_move(record.kind)) is not None:
+                if any(record is each for each in proven) and self._incumbent is not None:
+                    yield from self._replaced(self._incumbent)
                 yield from self._take(LoggedMove(move, record))
+
+    def _replaced(self, incumbent: int) -> Iterator[str]:
+        """The certificate says who served before it, which holds where the log does not."""
+        if self.serves not in (None, incumbent):
+            yield f"incumbent: the certificate says {incumbent}, the moves before it {self.serves}"
+        self.serves = incumbent
 
     def _take(self, step: LoggedMove) -> Iterator[str]:
         rule, told, before = step.rule, step.event.told, self.state

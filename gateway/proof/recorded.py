@@ -17,7 +17,7 @@ from gateway.llm_po.lines import PROMISES
 from gateway.proof.ancestry import LoggedGeneration
 from gateway.proof.log_lines import LOG_SCHEMA, logged_watch, record_from
 from gateway.proof.watched import RecordedWatch, summary
-from policy_store.experiment import Experiment
+from policy_store.experiment import EXPERIMENT_SCHEMA, Experiment
 from policy_store.log_records import Comparison, Inherited, LogRecord
 from policy_store.roles import Role
 from policy_store.watch_records import Watch
@@ -178,6 +178,8 @@ def _beginning(records: Sequence[LogRecord]) -> Inherited | None:
 
 
 def _experiment_in(line: dict[str, Any]) -> Experiment:
+    if (schema := line["experiment"]["schema"]) != EXPERIMENT_SCHEMA or isinstance(schema, bool | float):
+        raise ValueError(f"the experiment has schema {schema!r}; only {EXPERIMENT_SCHEMA} can be read")
     return Experiment.from_json(orjson.dumps(line["experiment"]))
 
 

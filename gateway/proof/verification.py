@@ -8,6 +8,7 @@ of the generations before (`ancestry`); a watch over the promotion ended as its 
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -32,6 +33,8 @@ from gateway.proof.tripped import mistripped
 from gateway.proof.vouched import misvouched
 from gateway.proof.watched import miswatched
 from gateway.running.printable import on_one_line
+from policy_store.events import Eliminated, LoggedEvent
+from policy_store.log_records import LoggedPlan
 from policy_store.states import STATES
 
 _ROUNDED: Final = 2e-6  # certificates round to six digits
@@ -91,7 +94,7 @@ def verify(recorded: RecordedExperiment) -> Verification:
         return _undecided(recorded, by_hand)
     try:
         return _compared(recorded, certificate, by_hand)
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LlmPoError, LookupError, TypeError, ValueError) as error:
         return _of_log(recorded, "unreadable", [f"The certificate cannot be read: {error!r}."], by_hand)
 
 
@@ -161,10 +164,19 @@ def hand_sentence(move: dict[str, Any]) -> str:
 
 def misled(recorded: RecordedExperiment, walk: Walk) -> Iterator[str]:
     """Differences between the recorded state and the one that the logged steps lead to."""
+    experiment = recorded.own.experiment
+    for generation in recorded.generations:
+        if generation.experiment.name != recorded.name:
+            yield (
+                f"name: the log is headed {recorded.name}, its generation {generation.generation} is of "
+                f"{generation.experiment.name}"
+            )
+    if recorded.incumbent not in experiment.policies:
+        yield f"incumbent: {recorded.incumbent} serves, which is none of {', '.join(experiment.policies)}"
     yield from walk.follow(recorded.own.records)
     if walk.state != recorded.state:
         yield f"state: the experiment is {recorded.state}, the steps in its log lead to {walk.state}"
-    name = recorded.incumbent if walk.serves is None else recorded.own.experiment.policies[walk.serves]
+    name = recorded.incumbent if walk.serves is None else experiment.policies[walk.serves]
     if name != recorded.incumbent:
         yield f"incumbent: {recorded.incumbent} serves, the steps in the log lead to {name}"
     yield from mistripped(recorded.own.records)
@@ -241,6 +253,7 @@ class CertificateCheck:
         if (said := certificate.get("champion_name")) != name:
             champion = certificate.get("champion")
             yield f"champion_name: the certificate says {said}, policy {champion} is {name}"
+        yield from self._misquoted()
         own = recorded.own.generation
         if certificate.get("generation") != own:
             yield f"generation: the certificate is of {certificate.get('generation')}, not {own}"
@@ -254,9 +267,45 @@ class CertificateCheck:
                     f"{getattr(experiment, field)}"
                 )
 
+    def _misquoted(self) -> Iterator[str]:
+        """What the certificate repeats of the experiment, the plan and who served, if the log says otherwise.
+
+        Early certificates repeat no experiment.
+        """
+        own, certificate = self._recorded.own, self._certificate
+        if "experiment" in certificate:
+            said, known = certificate["experiment"], json.loads(own.experiment.to_json())
+            for field in sorted(known.keys() | said.keys()):
+                if (value := said.get(field)) != known.get(field):
+                    yield f"experiment: the certificate says {field} {value}, the log {known.get(field)}"
+        version = certificate.get("plan_version")
+        versions = {record.version for record in own.records if isinstance(record, LoggedPlan)}
+        if version not in versions and not (self._is_by_hand and version == 0):
+            yield f"plan_version: the certificate says {version}, the log has no such plan"
+        incumbent, policies = certificate["incumbent"], len(own.experiment.policies)
+        if not is_whole(incumbent, 0) or incumbent >= policies:
+            yield f"incumbent: the certificate says {incumbent}, which is no policy's index"
+        yield from self._miseliminated()
+
+    def _miseliminated(self) -> Iterator[str]:
+        """Logged eliminations that the certificate, whose own are recomputed, does not have."""
+        certificate = self._certificate
+        found: dict[object, object] = dict(enumerate(certificate.get("eliminated_at", ())))
+        for record in self._recorded.own.records:
+            told = record.told if isinstance(record, LoggedEvent) else None
+            if isinstance(told, Eliminated) and told.comparison <= certificate["comparisons"]:
+                policy, names = told.policy, self._recorded.own.experiment.policies
+                index = names.index(policy) if policy in names else policy
+                if found and found.get(index) != told.comparison:
+                    yield (
+                        f"eliminated: the log says {policy} by comparison {told.comparison}, the certificate "
+                        f"{found.get(index)}"
+                    )
+
     def untaken_steps(self) -> Iterable[str]:
         """Differences between the logged steps and the recorded state or certificate."""
-        recorded, walk = self._recorded, Walk(self._recorded.own.experiment)
+        recorded = self._recorded
+        walk = Walk(recorded.own.experiment, self._certificate.get("incumbent"))
         yield from misled(recorded, walk)
         yield from walk.uncertified(self._certificate)
 

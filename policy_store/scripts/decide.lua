@@ -19,6 +19,10 @@ if refused then
   return refused
 end
 
+if move.certifies and is_of_another_incumbent(control, of, certificate) then
+  return {'conflict', known[1], generation}
+end
+
 local at, serves = micros(), make_move(control, KEYS[4], generation, move, champion, certificate, verdict)
 if steps ~= '' then
   -- Who serves now serves again where the steps are taken back.

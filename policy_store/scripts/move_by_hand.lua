@@ -22,6 +22,7 @@ if refused then
   return refused
 end
 if not move.sources[known[1]] or known[2] ~= generation or (seen ~= '' and known[3] ~= seen)
+    or (move.installs == 'champion' and is_of_another_incumbent(control, of, move.certifies and certificate or known[3]))
     or lacks_promotion(control, of, move) or is_found_worse(control, of, move, champion)
     or (found ~= finds and (redis.call('HGET', control, 'guards') or '') ~= found) then
   return {'conflict', known[1], known[2]}

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
+from policy_store.errors import DecisionConflictError
 from policy_store.events import EventKind, IncumbentChanged
 from policy_store.experiment import Experiment
 from policy_store.moves import Move
@@ -58,6 +61,28 @@ async def test_another_incumbent_in_the_file_serves_from_then_on(store: PolicySt
     (event, *_) = await store.events(NAME)
     assert (event.kind, event.told) == (EventKind.INCUMBENT_CHANGED, IncumbentChanged(1, 1))
     assert (await store.log(NAME, 1))[0][-1].kind == EventKind.INCUMBENT_CHANGED
+
+
+@pytest.mark.parametrize("is_by_hand", [False, True])
+async def test_what_was_compared_with_another_incumbent_promotes_nothing(
+    store: PolicyStore, is_by_hand: bool
+) -> None:
+    """The file names another incumbent between reading the evidence and the decision: it is read again."""
+    fence, proof = await planned(store), {"champion": 1, "incumbent": 0}
+    if is_by_hand:
+        await store.decide(NAME, 1, fence, move=Move.CERTIFY, champion=1, certificate=proof)
+    before = await registered(store, experiment(incumbent=1))
+
+    approval = {"actor": "ops", "reason": "fine", "champion": 1, "seen": proof}
+    decision = {"move": Move.PROMOTE, "champion": 1, "certificate": proof}
+    with pytest.raises(DecisionConflictError):
+        await (
+            store.move_by_hand(NAME, 1, Move.APPROVE, **approval)
+            if is_by_hand
+            else store.decide(NAME, 1, fence, **decision)
+        )
+
+    assert await store.view(NAME) == before
 
 
 async def test_a_file_that_goes_on_naming_the_same_incumbent_changes_nothing(store: PolicyStore) -> None:

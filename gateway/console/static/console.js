@@ -74,7 +74,9 @@ const confidence = (experiment) => percent(1 - experiment.delta, experiment.delt
 // ---- The present state, in one or two sentences -----------------------------------------------------------
 
 function banner(experiment) {
-  const { sentence } = standing(experiment.state);
+  const { sentence: usual, sentence_if_named: ifNamed } = standing(experiment.state);
+  const isNamed = ifNamed && experiment.certificate && experiment.certificate.champion_name === experiment.incumbent;
+  const sentence = isNamed ? ifNamed : usual;
   if (!sentence) return running(experiment);
   const { comparisons } = experiment.certificate || experiment; // a few more may be counted during the decision
   const words = { "{incumbent}": name(experiment.incumbent), "{counted}": plural(comparisons, "comparison") };

@@ -32,6 +32,13 @@ local function is_found_worse(control, of, move, champion)
   return false
 end
 
+-- Whether a certificate is about replacing another policy than the one that serves: the file may have named another
+-- incumbent after the evidence was read.
+local function is_of_another_incumbent(control, of, certificate)
+  local replaced = certificate and certificate ~= '' and cjson.decode(certificate).incumbent
+  return replaced and text(replaced) ~= redis.call('HGET', control, of .. 'incumbent')
+end
+
 -- The reply to a planner that was overtaken, or whose move does not start from the present state; or nil.
 local function planner_refused(control, generation, fence, move)
   local known = redis.call('HMGET', control, generation .. ':state', 'generation', 'fence')

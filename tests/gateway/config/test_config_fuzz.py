@@ -109,6 +109,8 @@ def test_a_misplaced_key_is_never_repeated(tmp_path: Path, path: tuple[Any, ...]
     "text",
     [
         "a: " + "[" * 5000,
+        "[" * 100_000,
+        "".join(f"{' ' * depth}a:\n" for depth in range(300)),
         "x: {<<: {[a]: b}}",
         "a: 2024-13-45",
         "a: !!int abc",
@@ -116,7 +118,16 @@ def test_a_misplaced_key_is_never_repeated(tmp_path: Path, path: tuple[Any, ...]
         "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
         + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9)),
     ],
-    ids=["deep", "merged key", "date", "tag", "huge number", "aliases of aliases"],
+    ids=[
+        "deep",
+        "deeper than the stack",
+        "deep blocks",
+        "merged key",
+        "date",
+        "tag",
+        "huge number",
+        "aliases of aliases",
+    ],
 )
 def test_hostile_yaml_is_one_fault(issues: Issues, text: str) -> None:
     """Depth, size and tricks end in a sentence about the file."""

@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,11 @@ from gateway.api.errors import install_error_handlers
 from gateway.api.experiments_shown import ExperimentDetail
 from gateway.config.api_keys import hash_key
 from gateway.console import console_routes
+from policy_store.connect import connect
 from policy_store.states import STATES, ExperimentState
+from policy_store.store import PolicyStore
 from tests.examples.browser import Page, browser_page
-from tests.gateway.building import gateway_config
+from tests.gateway.building import NAME, gateway_config
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.whole import quick_settings, whole_gateway
 from tests.pace import PATIENCE_SECONDS
@@ -300,7 +303,17 @@ async def test_a_person_promotes_and_rolls_back_on_the_page(
         await page.until("document.querySelector('.chip').textContent === 'rolled back'")
         await page.until("document.querySelector('.by-hand').textContent.endsWith(': a bad one')")
         found = await gateway.experiment()
+        redis = connect(embedded_url, timeout_seconds=PATIENCE_SECONDS)
+        await named_in_the_file(PolicyStore(redis, timeout_seconds=PATIENCE_SECONDS), "warm")
+        await redis.aclose()
+        await page.until("document.querySelector('.banner').textContent.includes('The file has named it')")
     assert (found["state"], found["incumbent"]) == ("rolled_back", "plain")
+
+
+async def named_in_the_file(store: PolicyStore, policy: str) -> None:
+    """A replica whose file names another incumbent registers it."""
+    experiment = (await store.view(NAME)).experiment
+    await store.register(replace(experiment, incumbent=experiment.policies.index(policy)), 1)
 
 
 async def press(page: Page, label: str, reason: str) -> None:

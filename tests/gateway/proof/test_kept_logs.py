@@ -89,3 +89,80 @@ def test_changed_copy_of_a_kept_log_is_refused(name: str, tamper: Any, tmp_path:
     rows = rows_of(name)
     tamper(rows)
     assert verified(rows, tmp_path) == 1
+
+
+def _said(field: str, value: Any) -> Any:
+    def tamper(rows: Rows) -> None:
+        rows[0]["certificate"][field] = value
+
+    return tamper
+
+
+def _repeated(field: str, value: Any) -> Any:
+    def tamper(rows: Rows) -> None:
+        rows[0]["certificate"]["experiment"][field] = value
+
+    return tamper
+
+
+def _headed(field: str, value: Any) -> Any:
+    def tamper(rows: Rows) -> None:
+        rows[0][field] = value
+
+    return tamper
+
+
+def _another_policy_eliminated(rows: Rows) -> None:
+    event = next(row for row in rows if row.get("kind") == "eliminated")
+    event["detail"]["policy"] = rows[0]["certificate"]["champion"]
+
+
+@pytest.mark.parametrize(
+    ("name", "tamper", "named"),
+    [
+        ("winner", _repeated("policies", ["a", "b", "x"]), "experiment: "),
+        ("winner", _repeated("policy_fingerprints", ["0", "1", "2"]), "experiment: "),
+        ("winner", _repeated("delta", 0.01), "experiment: "),
+        ("winner", _repeated("note", "approved"), "experiment: "),
+        ("winner", _said("experiment", {}), "experiment: "),
+        ("winner", _said("experiment", "c"), "cannot be read"),
+        ("winner", _said("plan_version", 99), "plan_version: "),
+        ("winner", _said("assumption", "Nothing is assumed."), "assumption: "),
+        ("winner", _said("schema", 2), "schema: "),
+        ("winner", _said("incumbent", 3), "incumbent: "),
+        ("winner", _said("incumbent", 0.5), "incumbent: "),
+        ("inconclusive", _said("incumbent", 1), "incumbent: "),
+        ("taken_back", _said("incumbent", 1), "incumbent"),
+        ("inconclusive", _headed("incumbent", "x"), "incumbent: "),
+        ("winner", _headed("name", "another"), "name: "),
+        ("inherited", _headed("name", "another"), "name: "),
+        ("winner", _another_policy_eliminated, "eliminated: "),
+    ],
+)
+def test_what_a_certificate_repeats_is_checked(
+    name: str, tamper: Any, named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Words that no number depends on cannot be rewritten either: whose it is, what was compared, and why."""
+    rows = rows_of(name)
+    tamper(rows)
+
+    assert verified(rows, tmp_path) == 1
+    assert named in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("line", "field", "value"),
+    [
+        ("header", "experiment", {"schema": 2}),
+        ("header", "experiment", {"policies": []}),
+        ("comparison", "source", 7),
+    ],
+)
+def test_what_cannot_be_read_gives_no_verdict(line: str, field: str, value: Any, tmp_path: Path) -> None:
+    """A newer form, and values of another kind, are no reason to confirm or to end in a traceback."""
+    rows = rows_of("structured")
+    comparison = next(number for number, row in enumerate(rows) if row["type"] == "comparison")
+    row = rows[0 if line == "header" else comparison]
+    row[field] = {**row[field], **value} if isinstance(value, dict) else value
+
+    assert verified(rows, tmp_path) in (1, 2)
