@@ -222,7 +222,8 @@ class JudgeCalled(NamedTuple):
     """A provider was asked for the judge's sake: for a verdict (`judge`) or for an answer (`policy`).
 
     Attributes:
-        outcome: `answered`, the reason of the `UpstreamError`, or `template` if the policy's failed before.
+        outcome: `answered`; `unfinished` of a judge's answer that was cut off, filtered, refused or no text;
+            the reason of the `UpstreamError`; or `template` if the policy's failed before.
         policy: The policy that was asked; empty for the judge.
     """
 

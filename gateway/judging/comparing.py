@@ -20,7 +20,7 @@ from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import JudgeCalled, JudgeRole, NotJudged, PairJudged
 from gateway.judging.prompt import judge_messages
 from gateway.judging.spending import Bill, expected_usd, nano
-from gateway.judging.texts import conversation_text, text_in
+from gateway.judging.texts import conversation_text, finished_text_in, text_in
 from gateway.judging.unkept import unkept
 from gateway.judging.unseen import Dropped, UnseenPair
 from gateway.judging.verdicts import Judged, ResultWord, both_of, judged
@@ -133,8 +133,9 @@ class UnseenComparisons:
             shown = (second, first) if is_exchanged else (first, second)
             asked = {"messages": judge_messages(question, request, *shown), **unseen.judge.params}
             call = UpstreamRequest(unseen.models[unseen.judge.model], asked, limit_seconds=_seconds(unseen))
-            said = await self._called(unseen, call, bill)
-            return text_in(said, call.surface) or ""
+            said = finished_text_in(await self._called(unseen, call, bill), call.surface)
+            self._tell_called(unseen, "judge", "unfinished" if said is None else "answered")
+            return said or ""
 
         verdict = await judged(first, second, ask)
         return verdict, unseen.served_by(first_build, second_build)
@@ -149,13 +150,14 @@ class UnseenComparisons:
         try:
             payload, part = compiled.put_to(body, surface.name)
         except RenderError as error:
-            self._hooks.tell(JudgeCalled(unseen.experiment.name, "policy", _TEMPLATE, compiled.name))
+            self._tell_called(unseen, "policy", _TEMPLATE, compiled.name)
             raise NoVerdictError(Dropped.ANSWER_FAILED) from error
         payload = unkept(payload, surface)
         call = UpstreamRequest(
             *(unseen.models[compiled.model], payload, surface, unseen.headers, _seconds(unseen), part)
         )
         answer = await self._called(unseen, call, bill, compiled.name)
+        self._tell_called(unseen, "policy", "answered", compiled.name)
         text = text_in(answer, surface)
         if text is None:
             raise NoVerdictError(Dropped.ANSWER_NOT_TEXT)
@@ -163,8 +165,6 @@ class UnseenComparisons:
 
     async def _called(self, unseen: UnseenPair, call: UpstreamRequest, bill: Bill, policy: str = "") -> bytes:
         """A model's answer: that of a policy, or else the judge's."""
-        name = unseen.experiment.name
-        role: JudgeRole = "policy" if policy else "judge"
         try:
             body, _ = await self._upstream.complete(call)
         except UpstreamError as error:
@@ -172,14 +172,16 @@ class UnseenComparisons:
             if error.reason == _TIMEOUT:
                 why = Dropped.JUDGE_TIMEOUT
                 bill.add(call.target.name, call.payload)
-            self._hooks.tell(JudgeCalled(name, role, error.reason, policy))
+            self._tell_called(unseen, "policy" if policy else "judge", error.reason, policy)
             raise NoVerdictError(Dropped.ANSWER_FAILED if policy else why) from error
         except asyncio.CancelledError:
             bill.add(call.target.name, call.payload)
             raise
-        self._hooks.tell(JudgeCalled(name, role, "answered", policy))
         bill.add(call.target.name, call.payload, body)
         return body
+
+    def _tell_called(self, unseen: UnseenPair, role: JudgeRole, outcome: str, policy: str = "") -> None:
+        self._hooks.tell(JudgeCalled(unseen.experiment.name, role, outcome, policy))
 
     def _tell(self, name: str, became: Judged | Dropped, bill: Bill) -> None:
         if isinstance(became, Dropped):

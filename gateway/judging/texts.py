@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from gateway.experiments.formats import FORMATS
+from gateway.experiments.substance import Substance
 from gateway.upstream.json_text import parsed
 from gateway.upstream.surfaces import CHAT, MESSAGES, RESPONSES, Surface
 
@@ -53,6 +54,17 @@ def text_in(body: bytes, surface: Surface) -> str | None:
         return text_to_judge(parsed(body), surface)
     except ValueError:
         return None
+
+
+def finished_text_in(body: bytes, surface: Surface) -> str | None:
+    """The text of a whole answer that ended of itself; None of one that was refused, filtered or cut off."""
+    try:
+        answer = parsed(body)
+    except ValueError:
+        return None
+    substance = Substance(surface)
+    substance.take(answer)
+    return None if substance.shortfall else text_to_judge(answer, surface)
 
 
 def without_thought(text: str) -> str | None:

@@ -16,8 +16,10 @@ import orjson
 import stamina
 
 from gateway.errors import UpstreamError
+from gateway.experiments.substance import Substance
 from gateway.offline.errors import BudgetSpentError, CallFailedError
 from gateway.upstream.base import ModelTarget, Upstream, UpstreamRequest
+from gateway.upstream.surfaces import CHAT
 
 TRANSIENT: Final = frozenset({"connect", "timeout", "status_5xx", "rate_limited", "cut"})
 LONGEST_WAIT_SECONDS: Final = 60.0
@@ -37,6 +39,7 @@ class ModelReply:
         prompt_tokens: Tokens of the request, as the provider reports them, or None.
         completion_tokens: Tokens of the answer, as the provider reports them, or None.
         usd: Its cost, or None if the price or the tokens are not known.
+        is_whole: Whether the answer ended of itself, not empty and neither cut off, filtered nor refused.
     """
 
     text: str
@@ -44,6 +47,7 @@ class ModelReply:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     usd: float | None = None
+    is_whole: bool = True
 
 
 @dataclass(slots=True)
@@ -180,7 +184,9 @@ class ModelClient:
                 f"Model {target.name} gave an answer without a message. Check its api_base."
             ) from error
         text = content if isinstance(content, str) else ""
-        return ModelReply(text, False, prompt, completion, usd)
+        substance = Substance(CHAT)
+        substance.take(answer)
+        return ModelReply(text, False, prompt, completion, usd, substance.shortfall is None)
 
     def _usd(self, model: str, prompt: int | None, completion: int | None) -> float | None:
         price = self.prices.get(model)

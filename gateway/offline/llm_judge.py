@@ -63,4 +63,5 @@ class LlmJudge(Judge):
 
         # A judge that samples is asked anew for each comparison, like policies that sample.
         key = ("judge", task.index, one[0], other[0], draw)
-        return (await self._answers.get(key, self._target, payload)).text
+        reply = await self._answers.get(key, self._target, payload)
+        return reply.text if reply.is_whole else ""

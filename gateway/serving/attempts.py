@@ -13,6 +13,7 @@ from typing import Any
 
 from gateway.errors import UpstreamError
 from gateway.experiments.catalogue import Catalogue
+from gateway.experiments.substance import Substance
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import (
     NO_KEY,
@@ -25,7 +26,6 @@ from gateway.instrumentation.records import (
 from gateway.running.logs import get_logger
 from gateway.serving.ejection import EjectionBook, Ticket
 from gateway.serving.exchange import Exchange, Gauge, Question, Respondent
-from gateway.serving.substance import Substance
 from gateway.upstream.base import (
     NO_POLICY,
     AnswerStream,

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from gateway.config.feedback import Missing
 from gateway.errors import UpstreamError
+from gateway.experiments.substance import Substance
 from gateway.serving.panel import missing_of
-from gateway.serving.substance import Substance
 from gateway.upstream.base import AnswerStream, RawHeaders
 from gateway.upstream.surfaces import Surface
 

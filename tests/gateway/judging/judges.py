@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any, Final
@@ -19,11 +20,13 @@ def answers_seen(exchange: Exchange) -> tuple[str, str]:
     return first[1], second[1]
 
 
-def judge_by(verdict: Callable[[str, str], str]) -> Behaviour:
-    """A judge that says a word for the answers A and B."""
+def judge_by(verdict: Callable[[str, str], str], finish_reason: str = "stop") -> Behaviour:
+    """A judge that says a word for the answers A and B, and why its answer ends there."""
 
     async def behave(exchange: Exchange) -> None:
-        await exchange.whole(body(exchange, f"Compared.\n{verdict(*answers_seen(exchange))}"))
+        said = json.loads(body(exchange, f"Compared.\n{verdict(*answers_seen(exchange))}"))
+        said["choices"][0]["finish_reason"] = finish_reason
+        await exchange.whole(json.dumps(said).encode())
 
     return behave
 

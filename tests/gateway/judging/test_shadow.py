@@ -80,6 +80,24 @@ async def test_a_streamed_answer_is_judged_by_its_text(opened: Open, upstream: F
     assert seen == [{"I am plain.", "I am warm."}] * 2
 
 
+@pytest.mark.parametrize("why", ["length", "content_filter"])
+async def test_a_verdict_that_was_cut_off_is_unreadable(
+    opened: Open, upstream: FakeUpstream, why: str
+) -> None:
+    """Words that a limit or a filter cut off are no verdict, and the metric says what became of the call."""
+    upstream.on("judge", judge_by(lambda a, _b: "A" if "warm" in a else "B", finish_reason=why))
+    async with opened() as gateway:
+        await gateway.ask()
+        judge = await _judge_of(gateway, settled=1)
+        found = await gateway.experiment()
+        unfinished = await gateway.metric("llmpo_judge_calls_total", role="judge", outcome="unfinished")
+        answered = await gateway.metric("llmpo_judge_calls_total", role="judge", outcome="answered")
+
+    assert (judge["asked"], judge["unreadable"]) == (1, 1)
+    assert (found["wins"], found["ties"]) == ([[0, 0], [0, 0]], [[0, 1], [1, 0]])
+    assert (unfinished, answered) == (2, 0)
+
+
 async def test_a_judge_that_prefers_a_position_only_ties(opened: Open, upstream: FakeUpstream) -> None:
     """Insisting on the answer shown first is no evidence, and is reported."""
     upstream.on("judge", ALWAYS_FIRST)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from gateway.judging.texts import conversation_text, text_to_judge, without_thought
+from gateway.judging.texts import conversation_text, finished_text_in, text_to_judge, without_thought
 from gateway.upstream.surfaces import CHAT, MESSAGES, RESPONSES, Surface
 
 TURNS = [{"role": "user", "content": "North?"}, {"role": "assistant", "content": "Up."}]
@@ -47,6 +48,10 @@ def _chat(message: dict[str, Any], *more: dict[str, Any]) -> dict[str, Any]:
     return {"choices": [{"message": message}, *more]}
 
 
+def _chat_end(why: str | None, **fields: Any) -> dict[str, Any]:
+    return {"choices": [{"message": {"content": "A", **fields}, "finish_reason": why}]}
+
+
 @pytest.mark.parametrize(
     ("surface", "answer", "text"),
     [
@@ -77,6 +82,33 @@ def _chat(message: dict[str, Any], *more: dict[str, Any]) -> dict[str, Any]:
 def test_answers_are_read_as_texts(surface: Surface, answer: Any, text: str | None) -> None:
     """Line breaks stay, a model's thinking goes, and what calls a tool or is empty is no text."""
     assert text_to_judge(answer, surface) == text
+
+
+@pytest.mark.parametrize(
+    ("surface", "answer", "text"),
+    [
+        (CHAT, _chat_end("stop"), "A"),
+        (CHAT, _chat_end("eos"), "A"),
+        (CHAT, _chat_end(None), "A"),
+        (CHAT, _chat_end("length"), None),
+        (CHAT, _chat_end("content_filter"), None),
+        (CHAT, _chat_end("error"), None),
+        (CHAT, _chat_end("abort"), None),
+        (CHAT, _chat_end("stop", refusal="I will not."), None),
+        (CHAT, "A", None),
+        (MESSAGES, {"content": [{"type": "text", "text": "A"}], "stop_reason": "end_turn"}, "A"),
+        (MESSAGES, {"content": [{"type": "text", "text": "A"}], "stop_reason": "max_tokens"}, None),
+        (MESSAGES, {"content": [{"type": "text", "text": "A"}], "stop_reason": "refusal"}, None),
+    ],
+)
+def test_what_did_not_end_of_itself_is_not_read(surface: Surface, answer: Any, text: str | None) -> None:
+    """Text that was refused, filtered or cut off may have gone on to say something else."""
+    assert finished_text_in(json.dumps(answer).encode(), surface) == text
+
+
+def test_what_is_no_json_is_not_read() -> None:
+    """A provider may send anything."""
+    assert finished_text_in(b"A", CHAT) is None
 
 
 def test_nothing_is_left_of_a_thought() -> None:

@@ -161,6 +161,22 @@ async def test_unreadable_verdicts_are_ties_and_counted(upstream: FakeUpstream, 
     assert outcome.summary["judge"]["verdicts"] == {"unreadable": 10}
 
 
+async def test_verdicts_that_were_cut_off_are_unreadable(upstream: FakeUpstream, tmp_path: Path) -> None:
+    """A judge that reaches its limit of tokens in the middle of its reasons has not decided yet."""
+
+    async def cut_off(exchange: Exchange) -> None:
+        said = json.loads(body(exchange, "B" if answers_seen(exchange)[1].isdigit() else "A"))
+        said["choices"][0]["finish_reason"] = "length"
+        await exchange.whole(json.dumps(said).encode())
+
+    upstream.on("weak", solver(0))
+    upstream.on("good", solver(100))
+    upstream.on("judge", cut_off)
+    config = write_config(tmp_path, upstream.api_base, judge=LLM, policies=TWO, max_comparisons=10)
+    outcome, _ = await optimized(config, tmp_path / "out")
+    assert outcome.summary["judge"]["verdicts"] == {"unreadable": 10}
+
+
 async def test_sampling_judge_is_asked_anew(upstream: FakeUpstream, tmp_path: Path) -> None:
     """A sampling judge may change its verdict on the same two answers, so no verdict is used again."""
     upstream.on("weak", solver(0))

@@ -18,8 +18,9 @@ from gateway.upstream.sse import payloads
 from gateway.upstream.surfaces import CHAT, MESSAGES, RESPONSES, Surface
 
 _REFUSED_ENDS: Final = frozenset({"content_filter", "refusal", "safety"})
-_LIMITED_ENDS: Final = frozenset(
-    {"length", "max_tokens", "max_output_tokens", "model_context_window_exceeded"}
+# At a limit, or because the provider failed (`error`) or was told to stop (`abort`).
+_CUT_ENDS: Final = frozenset(
+    {"length", "max_tokens", "max_output_tokens", "model_context_window_exceeded", "error", "abort"}
 )
 _THOUGHTS: Final = frozenset({"thinking", "redacted_thinking", "reasoning", "thinking_delta"})
 _ENDED_RESPONSES: Final = frozenset({"response.completed", "response.incomplete"})
@@ -38,7 +39,7 @@ class Substance:
 
     def take_answer(self, body: bytes) -> None:
         """Take in a whole answer."""
-        self._take_part(parsed(body))
+        self.take(parsed(body))
 
     def take_block(self, block: bytes) -> None:
         """Take in the events of one block of a streamed answer; what is not JSON says nothing."""
@@ -47,7 +48,12 @@ class Substance:
                 event = parsed(payload)
             except ValueError:
                 continue
-            self._take_part(event)
+            self.take(event)
+
+    def take(self, part: Any) -> None:
+        """Take in a whole answer or an event, as parsed; what is no object says nothing."""
+        if isinstance(part, dict):
+            self._take(self, part)
 
     @property
     def is_refused(self) -> bool:
@@ -61,16 +67,12 @@ class Substance:
             return Missing.REFUSAL
         if not self._says_something:
             return Missing.EMPTY
-        return Missing.TRUNCATED if self._end in _LIMITED_ENDS else None
+        return Missing.TRUNCATED if self._end in _CUT_ENDS else None
 
     @property
     def has_ended(self) -> bool:
         """Whether the answer said how it ended."""
         return bool(self._end)
-
-    def _take_part(self, part: Any) -> None:
-        if isinstance(part, dict):
-            self._take(self, part)
 
     def _ended(self, why: Any) -> None:
         if isinstance(why, str) and why:
