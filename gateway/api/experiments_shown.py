@@ -301,8 +301,7 @@ def _warnings(live: LiveExperiment, reading: ExperimentProgress) -> list[str]:
         )
     warnings += changed_builds(reading.counts, reading.view.experiment.policies)
     warnings += [each.sentence() for each in reading.signals if each.is_below_chance]
-    if reading.judge is not None and reading.judge.unpaid is not None:
-        warnings.append(reading.judge.unpaid)
+    warnings += [] if reading.judge is None else reading.judge.warnings
     refused = reading.counts.over_key_share
     if refused >= _MANY_REFUSED and refused >= reading.counts.votes / 2:
         warnings.append(

@@ -74,9 +74,8 @@ class JudgeShown(BaseModel):
     usd_today: float = Field(description="US dollars spent or set aside since midnight (UTC).")
     spend_per_day: float = Field(description="The limit of that.")
     pairs: list[PairAgreementShown] = Field(
-        description="Users beside the judge, for each pair of policies that both have compared; empty where "
-        "the judge's verdicts are evidence: both are counted together there, and `comparisons_by_source` "
-        "says how many came from it."
+        description="Users beside the judge, for each pair of policies that both have compared. Where the "
+        "judge's verdicts are evidence beside users' feedback, inherited comparisons are left out."
     )
 
     @classmethod

@@ -46,6 +46,7 @@ class WatchShown(BaseModel):
     comparisons: int
     wins: int = Field(description="Comparisons in which the champion was preferred.")
     losses: int = Field(description="Comparisons in which the policy before it was.")
+    comparisons_by_source: dict[str, int] = Field(description="How many comparisons came from each source.")
     nats: float = Field(description="Evidence that the champion is worse.")
     needed: float = Field(description="The evidence at which the promotion is rolled back.")
     started_at: float = Field(description="Unix seconds.")
@@ -55,8 +56,8 @@ class WatchShown(BaseModel):
     @classmethod
     def of(cls, reading: ExperimentProgress) -> WatchShown | None:
         """The watch over the promotion of an experiment, if there is one."""
-        found = reading.watched
-        if found is None:
+        found, counts = reading.watched, reading.watch_counts
+        if found is None or counts is None:
             return None
         terms, figures = found.watch.terms, found.figures
         last = terms.comparisons if found.is_open else None
@@ -70,6 +71,7 @@ class WatchShown(BaseModel):
             comparisons=figures["comparisons"],
             wins=figures["wins"],
             losses=figures["losses"],
+            comparisons_by_source=dict(counts.by_source),
             nats=figures["evidence_nats"],
             needed=figures["needed_nats"],
             started_at=found.watch.started_at,

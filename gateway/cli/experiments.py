@@ -207,10 +207,13 @@ class ShownExperiment:
         watch = self._answer.get("watch")
         if watch is None:
             return
+        sources = watch.get("comparisons_by_source", {})  # gateways of earlier versions do not say
+        came = ", ".join(f"{source} {count:,}" for source, count in sources.items())
+        came = f" ({came})" if len(sources) > 1 else ""
         yield (
             f"Watch, {'going on' if watch['is_open'] else 'over'}: {watch['champion']} was preferred "
             f"{watch['wins']:,} times and {watch['previous']} {watch['losses']:,} times in "
-            f"{watch['comparisons']:,} comparisons; evidence that {watch['champion']} is worse: "
+            f"{watch['comparisons']:,} comparisons{came}; evidence that {watch['champion']} is worse: "
             f"{watch['nats']:.2f} of {watch['needed']:.2f} nats."
         )
         ends = []

@@ -136,7 +136,13 @@ def judge_issues(config: GatewayConfig) -> Iterator[ConfigIssue]:
 
 def counts_verdicts(spec: ExperimentSpec) -> bool:
     """Whether the verdicts of a judge are evidence: all of it, or beside what users say and do."""
-    return WAYS[spec.traffic.collect].takes is Takes.VERDICT or Role.JUDGE in (spec.promote_on or ())
+    return WAYS[spec.traffic.collect].takes is Takes.VERDICT or counts_beside_users(spec)
+
+
+def counts_beside_users(spec: ExperimentSpec) -> bool:
+    """Whether the verdicts of a judge are evidence beside what users say and do."""
+    is_alone = WAYS[spec.traffic.collect].takes is Takes.VERDICT
+    return not is_alone and Role.JUDGE in (spec.promote_on or ())
 
 
 def judged_by(experiment: Experiment) -> dict[str, str] | None:

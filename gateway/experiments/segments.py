@@ -4,6 +4,9 @@ Each comparison records them, so that people see which segment prefers which pol
 depends on them. From the request to the report they travel in the answer's id, as a text such as
 `plan=pro;country=(none)` that names paths without `metadata.`. Whatever a caller sends, a value is short and
 has no character with a meaning here, in the store or in the log; values in parentheses are ours.
+
+Where a judge's verdicts are evidence beside users' feedback, who preferred is one more segment. It follows
+from the report, and people see by it whether users and the judge agree.
 """
 
 from __future__ import annotations
@@ -19,6 +22,11 @@ NO_VALUE: Final = "(none)"
 OTHER_VALUE: Final = "(other)"
 OURS: Final = frozenset({NO_VALUE, OTHER_VALUE, "(mixed)"})
 """Values that no request has; `segments.lua` calls a comparison of two different ones mixed."""
+
+BY: Final = "(by)"
+"""The path of a segment of ours: who preferred, users or the judge, where both are evidence."""
+USERS: Final = "users"
+JUDGE: Final = "judge"
 
 _LONGEST_BYTES: Final = 32
 _LONGEST_READ: Final = 4 * _LONGEST_BYTES  # of a text; the rest of a longer one is not looked at

@@ -16,7 +16,7 @@ from gateway.config.experiments import Collect
 from gateway.config.feedback import Missing, RegenerateSpec
 from gateway.errors import UnknownModelError
 from gateway.experiments.coins import Coin
-from gateway.experiments.collecting import WAYS, Assigns, Way
+from gateway.experiments.collecting import WAYS, Assigns, Takes, Way
 from gateway.experiments.exposure import ExposureCaps
 from gateway.experiments.found_signals import FoundRules
 from gateway.experiments.guardrails import Guardrail
@@ -92,6 +92,7 @@ class LiveExperiment:
         judge: The model that compares answers beside the traffic; None without one.
         counts_verdicts: Whether its verdicts are evidence; otherwise they inform forecasts.
         watched: The two policies that a watch compares, the lower index first; None outside of a watch.
+        share_before: While a promotion is watched, the `share` with which the experiment was decided.
         guardrails: What answers are compared by beside preferences.
         guards: Which policies guardrails found worse.
         reference: Index of the policy that guardrails compare others with.
@@ -138,6 +139,7 @@ class LiveExperiment:
     judge: CompiledJudge | None = None
     counts_verdicts: bool = False
     watched: tuple[int, int] | None = None
+    share_before: float | None = None
     guardrails: tuple[Guardrail, ...] = ()
     guards: GuardStanding = field(default_factory=GuardStanding)
     reference: int = 0
@@ -167,6 +169,22 @@ class LiveExperiment:
     def reads_conversations(self) -> bool:
         """Whether anything follows from how a conversation goes on, so that a request may name the answer."""
         return self.found is not None or self.way.assigns is Assigns.IN_TURN
+
+    @property
+    def counts_beside_users(self) -> bool:
+        """Whether a judge's verdicts are evidence beside users' feedback."""
+        return self.counts_verdicts and self.way.takes is not Takes.VERDICT
+
+    @property
+    def asks_beside(self) -> bool:
+        """Whether the judge now compares answers to requests that take part in no comparison of users.
+
+        A watch over a promotion rests on what the promotion rested on; verdicts that only inform have nothing
+        to inform there.
+        """
+        facts = self.state.facts
+        is_due = facts.is_planned or (facts.is_watched and self.counts_beside_users)
+        return is_due and self.matches_store and bool(self.pairs) and self.way.assigns is not Assigns.UNSEEN
 
     def is_run_of(self, assigned: Assignment) -> bool:
         """Whether an answer was given under this definition and in the run that is counted now."""

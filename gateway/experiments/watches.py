@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from gateway.config.promotion import WatchSpec
+from gateway.experiments.judge import in_whose_eyes
 from gateway.llm_po.holdback import Holdback, Watched
 from gateway.llm_po.lines import NANO
 from policy_store.counts import Counts
@@ -88,12 +89,15 @@ def verdict_on(watch: Watch, watched: Watched, policies: tuple[str, ...]) -> dic
     }
 
 
-def reason_for_rollback(verdict: dict[str, Any]) -> str:
+def reason_for_rollback(verdict: dict[str, Any], experiment: Experiment) -> str:
     """Why a watch takes a promotion back, with the figures."""
+    eyes = in_whose_eyes(experiment)
+    whose = "" if eyes is None else f" {eyes}"
     within = f" by more than {100 * verdict['margin']:g} points in 100" if verdict["margin"] else ""
     decisive = verdict["wins"] + verdict["losses"]
     return (
-        f"{verdict['previous_name']} turned out to be preferred to {verdict['champion_name']}{within}: it "
+        f"{verdict['previous_name']} turned out to be preferred to {verdict['champion_name']}{within}"
+        f"{whose}: it "
         f"won {verdict['losses']} of {decisive} decisive comparisons of the watch, and at comparison "
         f"{verdict['turned_at']} the evidence reached {verdict['needed_nats']:.3f} nats "
         f"(level {verdict['level']:g})."

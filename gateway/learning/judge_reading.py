@@ -9,11 +9,12 @@ from typing import Final, Literal
 
 from gateway.experiments.judge import CompiledJudge
 from gateway.experiments.source_standing import share_interval
-from policy_store.counts import Counts
+from policy_store.counts import SegmentCounts
 from policy_store.judging import JudgeAccount, JudgeTally
 
 _SECONDS_A_DAY: Final = 86_400
 
+Wins = Sequence[Sequence[int]]
 AgreementWord = Literal["agree", "disagree", "open"]
 
 
@@ -54,6 +55,17 @@ class PairAgreement:
         sides = self.users.side * self.judge.side
         return "open" if not sides else "agree" if sides > 0 else "disagree"
 
+    @property
+    def sentence(self) -> str:
+        """What an operator should know where they disagree and both are evidence."""
+        users, judge = ((said.wins, said.wins + said.losses) for said in (self.users, self.judge))
+        return (
+            f"Users and the judge disagree: users preferred {self.first} to {self.second} in {users[0]:,} of "
+            f"{users[1]:,} comparisons, the judge in {judge[0]:,} of {judge[1]:,}. Both count alike, so who "
+            "compares more decides. If users are to decide, take `judge` out of promote_on; the experiment "
+            "then starts anew."
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class JudgeReading:
@@ -63,7 +75,7 @@ class JudgeReading:
         judge: The judge of the configuration in force.
         account: What the store keeps of it.
         is_evidence: Whether its verdicts are evidence, alone or beside users'.
-        pairs: Users beside the judge, for each pair that both compared; none where both are in one ledger.
+        pairs: Users beside the judge, for each pair that both compared.
         now: Unix seconds, by the store's clock.
     """
 
@@ -92,6 +104,12 @@ class JudgeReading:
         )
 
     @property
+    def warnings(self) -> list[str]:
+        """What an operator should know of the judge."""
+        apart = [pair.sentence for pair in self.pairs if self.is_evidence and pair.verdict == "disagree"]
+        return apart if self.unpaid is None else [self.unpaid, *apart]
+
+    @property
     def position_bias(self) -> float | None:
         """How much more often it insisted on the answer shown first than on the one shown second.
 
@@ -107,12 +125,26 @@ class JudgeReading:
         return _share(tally.agreed - tally.tied, tally)
 
 
-def agreements(policies: Sequence[str], users: Counts, judge: Counts) -> Iterator[PairAgreement]:
-    """Users beside the judge, for each pair that both compared with a result."""
+def agreements(policies: Sequence[str], users: Wins, judge: Wins) -> Iterator[PairAgreement]:
+    """Users beside the judge, for each pair that both compared with a result.
+
+    Args:
+        policies: Their names.
+        users: How often users preferred one policy to another.
+        judge: How often the judge did.
+    """
     for first, second in combinations(range(len(policies)), 2):
-        said = [majority(counts.wins[first][second], counts.wins[second][first]) for counts in (users, judge)]
+        said = [majority(wins[first][second], wins[second][first]) for wins in (users, judge)]
         if said[0] is not None and said[1] is not None:
             yield PairAgreement(policies[first], policies[second], said[0], said[1])
+
+
+def wins_in(said: SegmentCounts, policies: int) -> Wins:
+    """How often one policy was preferred to another, in the comparisons of a segment."""
+    wins = [[0] * policies for _ in range(policies)]
+    for (first, second), results in said.items():
+        wins[first][second], wins[second][first] = results.wins, results.losses
+    return wins
 
 
 def majority(wins: int, losses: int) -> Majority | None:

@@ -23,12 +23,14 @@ from gateway.experiments.gain import Gain, gain
 from gateway.experiments.guardrails import GuardReading, counted_run, held_by_guardrails, readings
 from gateway.experiments.happenings import Generations, generation_of
 from gateway.experiments.holds import holds, waits_for_check
+from gateway.experiments.judge import counts_beside_users
 from gateway.experiments.outlook import Outlook, outlook
+from gateway.experiments.segments import BY, JUDGE, USERS
 from gateway.experiments.source_standing import SourceStanding, standing
 from gateway.experiments.store_history import StoreHistory
 from gateway.experiments.watches import verdict_on, watch_seconds_left, watched_so_far
 from gateway.learning.informing import Informing
-from gateway.learning.judge_reading import JudgeReading, agreements
+from gateway.learning.judge_reading import JudgeReading, agreements, wins_in
 from policy_store.counts import Counts, Segments
 from policy_store.errors import StoreError, UnknownExperimentError
 from policy_store.events import ByHand, LoggedEvent
@@ -283,7 +285,8 @@ class ProgressReader:
             lag = await self._store.archive_lag(name, view.generation, counts.now)
             watch_counts = await self._store.counts(name, view.watch.run) if view.watch else None
             informing = await self._informing.counts(definition, view) if definition else {}
-            judge = await self._judge(definition, view, counts, informing.get(Role.JUDGE))
+            segments = await self._segments(definition, view)
+            judge = await self._judge(definition, view, counts, informing.get(Role.JUDGE), segments)
             guards = await self._guard_readings(view, definition)
             sources = (
                 await self._informing.sources(definition, view, informing, counts.inherited_from)
@@ -291,8 +294,6 @@ class ProgressReader:
                 else ()
             )
             signals = await self._signals(definition, view)
-            has_segments = definition is not None and definition.spec.segments is not None
-            segments = await self._store.segments(name, view.generation) if has_segments else {}
         except UnknownExperimentError:
             return True
         except StoreError:
@@ -315,21 +316,35 @@ class ProgressReader:
             definition.unpriced(self._catalogue.current.prices) if guards and definition else (),
             tuple(standing(source, counts.wins, used) for source in sources),
             signals,
-            segments,
+            {segment: said for segment, said in segments.items() if segment[0] != BY},
         )
         return True
 
+    async def _segments(self, definition: Definition | None, view: ExperimentView) -> Segments:
+        """The results by segment, if the file asks for any."""
+        if definition is None or not (definition.spec.segments or counts_beside_users(definition.spec)):
+            return {}
+        return await self._store.segments(view.experiment.name, view.generation)
+
     async def _judge(
-        self, definition: Definition | None, view: ExperimentView, counts: Counts, said: Counts | None
+        self,
+        definition: Definition | None,
+        view: ExperimentView,
+        counts: Counts,
+        said: Counts | None,
+        segments: Segments,
     ) -> JudgeReading | None:
         """How the judge has done; `said` is what it only informed of, None where that is evidence."""
         if definition is None or definition.judge is None:
             return None
+        policies = view.experiment.policies
         account = await self._store.judging(view.experiment.name, view.generation)
         if said is None:
-            return JudgeReading(definition.judge, account, True, (), counts.now)
-        pairs = tuple(agreements(view.experiment.policies, counts, said))
-        return JudgeReading(definition.judge, account, False, pairs, counts.now)
+            users, judge = (wins_in(segments.get((BY, who), {}), len(policies)) for who in (USERS, JUDGE))
+        else:
+            users, judge = counts.wins, said.wins
+        pairs = tuple(agreements(policies, users, judge))
+        return JudgeReading(definition.judge, account, said is None, pairs, counts.now)
 
     async def _signals(
         self, definition: Definition | None, view: ExperimentView

@@ -16,7 +16,7 @@ from gateway.errors import InvalidFeedbackError, StoreHeldError
 from gateway.experiments.collecting import WAYS, Takes
 from gateway.experiments.missing_answers import Lack
 from gateway.experiments.response_ids import ANY_DEFINITION, NOBODY, Assignment
-from gateway.experiments.segments import segments_counted
+from gateway.experiments.segments import BY, JUDGE, USERS, segments_counted
 from gateway.experiments.snapshot import LiveExperiment
 from gateway.experiments.store_history import StoreHistory
 from gateway.learning.acknowledging import SETTLED, NotCounted, not_counted
@@ -158,7 +158,9 @@ class ReportRecorder:
         )
         voter = report.voter if report.voter_cap else ""
         said = report._replace(voter=voter, key="", key_share=1.0, due_at=None, drawn="", informs=informs)
-        said = said._replace(position=None, served=assignment.builds)  # the judge sees both, in both orders
+        said = said._replace(  # the judge sees both, in both orders
+            position=None, served=assignment.builds, segments=_segments(assignment, experiment, JUDGE)
+        )
         recorded = await self._store.record_preference(said, result)
         return recorded if informs is None else recorded._replace(comparison=None)
 
@@ -344,8 +346,14 @@ class ReportRecorder:
             assignment.position,
             builds[side : side + 1] if experiment.way.rates_answers else builds,
             (is_named and experiment.voter_cap_per_experiment) or 0,
-            segments_counted(assignment.segments, experiment.segments) if assignment.segments else (),
+            _segments(assignment, experiment, USERS),
         )
+
+
+def _segments(assignment: Assignment, experiment: LiveExperiment, by: str) -> tuple[tuple[str, str], ...]:
+    """The segments of a report, and by whom it is where users and a judge are evidence beside each other."""
+    found = segments_counted(assignment.segments, experiment.segments) if assignment.segments else ()
+    return (*found, (BY, by)) if experiment.counts_beside_users else found
 
 
 def _contradicted(

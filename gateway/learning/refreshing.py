@@ -257,6 +257,7 @@ def _compared(definition: Definition, view: ExperimentView | None, *, matches: b
         "share": watch.terms.share,
         "caps": replace(caps, share=watch.terms.share),
         "watched": watch.pair,
+        "share_before": share,
     }
 
 

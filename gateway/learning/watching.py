@@ -104,7 +104,7 @@ class PromotionWatch:
                 view.generation,
                 Move.ROLL_BACK,
                 actor=GATEWAY_ACTOR,
-                reason=reason_for_rollback(verdict),
+                reason=reason_for_rollback(verdict, view.experiment),
                 fence=fence,
                 verdict=verdict,
             )

@@ -32,7 +32,8 @@ IncumbentReason = Literal[
 _BY_CHANCE: Final = ("share", "caps", "unseen")
 _FLOAT_BITS: Final = 53
 # Why a request takes part in no comparison although pairs are compared.
-_APART: Final = frozenset({"share", "caps", "one_choice"})
+_ONE_CHOICE: Final = "one_choice"  # the caller took no part that could be compared
+_APART: Final = frozenset({"share", "caps", _ONE_CHOICE})
 
 
 class Draws(Protocol):
@@ -180,11 +181,25 @@ def unseen_beside(experiment: LiveExperiment, part: Incumbent, draws: Draws, now
     judge = experiment.judge
     if judge is None or part.unseen is not None:
         return part.unseen
-    is_apart = part.reason in _APART and experiment.way.assigns is not Assigns.UNSEEN
-    is_running = experiment.matches_store and experiment.state.facts.is_planned and bool(experiment.pairs)
-    if not is_apart or not is_running or draws.random() >= judge.share:
+    if part.reason not in _APART or not experiment.asks_beside:
         return None
-    return _drawn(experiment, None, draws, now)
+    is_drawn = draws.random() < _judged_share(experiment, judge.share, part.reason)
+    return _drawn(experiment, None, draws, now) if is_drawn else None
+
+
+def _judged_share(experiment: LiveExperiment, usual: float, reason: IncumbentReason) -> float:
+    """The share of requests apart that the judge compares.
+
+    A watch has another share than the experiment had. There the judge compares as many requests for each one
+    that takes part as before, so that votes and verdicts are mixed as they were when the promotion was made.
+    """
+    before, share = experiment.share_before, experiment.share
+    if not before:
+        return usual
+    fewer = share / before
+    if reason == _ONE_CHOICE or share == 1:
+        return usual * fewer
+    return usual * fewer * (1 - before) / (1 - share)
 
 
 def _ordinary_part(experiment: LiveExperiment, draws: Draws, reason: IncumbentReason) -> Incumbent | Staged:

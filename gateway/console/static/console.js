@@ -111,6 +111,12 @@ function staged({ stage }) {
   return h("p", { class: "note" }, `Step ${stage.step} of ${stage.shares.length}: `, name(stage.policy), ` answers ${percent(stage.shares[stage.step - 1], 1)} of ordinary traffic, until ${ends[stage.waits_for]}.`);
 }
 
+// Where the comparisons of a watch came from, if from more than one source.
+function sourced({ comparisons_by_source: counted }) {
+  const sources = Object.entries(counted);
+  return sources.length > 1 ? ` (${sources.map(([source, count]) => `${source} ${count.toLocaleString("en")}`).join(", ")})` : "";
+}
+
 // How the watch over the promotion stands.
 function watched({ watch }) {
   if (!watch) return null;
@@ -118,7 +124,7 @@ function watched({ watch }) {
   const more = watch.comparisons_left === null ? null : plural(watch.comparisons_left, "more comparison");
   const ends = [left && `in ${left}`, more && `after ${more}`].filter(Boolean).join(" or ");
   return h("p", { class: "note" }, watch.is_open ? "Watched: " : "Was watched: ", name(watch.champion),
-    ` was preferred ${watch.wins.toLocaleString("en")} times and ${watch.previous} ${watch.losses.toLocaleString("en")} times in ${plural(watch.comparisons, "comparison")}. `,
+    ` was preferred ${watch.wins.toLocaleString("en")} times and ${watch.previous} ${watch.losses.toLocaleString("en")} times in ${plural(watch.comparisons, "comparison")}${sourced(watch)}. `,
     `Evidence that it is worse: ${nats(watch.nats)} of ${nats(watch.needed)}.`, ends && ` The watch ends ${ends}.`);
 }
 

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
+from gateway.config.gateway_file import GatewayConfig
+from gateway.experiments.judge import CompiledJudge, compile_judge
 from tests.gateway.building import NAME, config_fields
 from tests.gateway.fake_upstream import Behaviour, Exchange, body
 
@@ -37,6 +39,15 @@ def likes(word: str) -> Behaviour:
 
 
 ALWAYS_FIRST: Final = judge_by(lambda _a, _b: "A")
+
+
+def compiled_judge(share: float) -> CompiledJudge:
+    """A judge beside users."""
+    traffic = {"share": 0.5, "collect": "matched"}
+    config = GatewayConfig.model_validate(judged_fields(traffic=traffic, judge={"share": share}))
+    judge = compile_judge(config, config.experiments[NAME])
+    assert judge is not None
+    return judge
 
 
 def judged_fields(

@@ -87,7 +87,13 @@ async def test_votes_and_verdicts_decide_together(opened: Open) -> None:
     by_source = found["comparisons_by_source"]
     assert by_source.keys() == {"side_by_side", "judge"}
     assert sum(by_source.values()) == found["comparisons"]
-    assert (found["judge"]["role"], found["judge"]["pairs"], found["sources"]) == ("evidence", [], [])
+    assert (found["judge"]["role"], found["sources"], found["segments"]) == ("evidence", [], [])
+    (pair,) = found["judge"]["pairs"]
+    assert (pair["pair"], pair["users"]["losses"], pair["judge"]["losses"]) == (
+        ["plain", "warm"],
+        by_source["side_by_side"],
+        by_source["judge"],
+    )
     assert "of users and of the judge openai/judge with the rubric" in found["certificate"]["judge"]["says"]
     verification = verify(read_log(log.body.splitlines()))
     assert (verification.differences, verification.champion) == ((), "warm")
@@ -166,6 +172,69 @@ async def test_listing_the_judge_begins_anew(opened: Open) -> None:
     assert (after["comparisons"], after["judge"]["role"], after["sources"]) == (0, "evidence", [])
     verification = verify(read_log(log.body.splitlines()))
     assert (verification.differences, verification.champion) == ((), "warm")
+
+
+async def test_users_and_judge_who_disagree_are_told_of(opened: Open) -> None:
+    """The counts of each are shown beside the other's, for their sum does not say who prefers what."""
+    async with opened(promote_on=BOTH) as gateway:
+        while True:
+            reply = await gateway.compare()
+            choices = reply.json["choices"]
+            if len(choices) > 1:  # users prefer what the judge does not
+                plain = [choice["message"]["content"] for choice in choices].index("I am plain.")
+                await gateway.feed(id=reply.json["id"], preferred=plain)
+            found = await gateway.experiment()
+            if [pair["verdict"] for pair in found["judge"]["pairs"]] == ["disagree"]:
+                break
+        log = await gateway.get(f"/v1/experiments/{NAME}/log")
+
+    (warning,) = found["warnings"]
+    assert warning.startswith("Users and the judge disagree: users preferred plain to warm in ")
+    assert "the judge in 0 of " in warning
+    (pair,) = found["judge"]["pairs"]
+    assert pair["users"]["wins"] == found["comparisons_by_source"]["side_by_side"]
+    assert pair["judge"]["losses"] == found["comparisons_by_source"]["judge"]
+    said = {
+        (row["source"], row["segments"]["(by)"])
+        for row in map(json.loads, log.body.splitlines())
+        if row["type"] == "comparison"
+    }
+    assert said == {("side_by_side", "users"), ("judge", "judge")}
+
+
+async def test_a_watch_hears_the_judge_that_the_promotion_rests_on(
+    opened: Open, upstream: FakeUpstream
+) -> None:
+    """Its verdicts alone can take a promotion back; the reason names it, and the log confirms the watch."""
+    watch = {"share": 0.5, "for": "1h", "level": 0.3, "margin": 0.0}
+    async with opened(promote_on=BOTH, promotion={**QUICK, "watch": watch}) as gateway:
+        await gateway.planned()
+        await _asked_until(gateway, "watching")
+        upstream.on("judge", likes("plain"))
+        found = await _asked_until(gateway, "rolled_back")
+        log = await gateway.get(f"/v1/experiments/{NAME}/log")
+
+    watched = found["watch"]
+    assert watched["comparisons_by_source"] == {"judge": watched["comparisons"]}
+    assert (
+        "in users' feedback and the verdicts of the judge openai/judge"
+        in found["by_hand"]["detail"]["reason"]
+    )
+    verification = verify(read_log(log.body.splitlines()))
+    assert verification.differences == ()
+    assert verification.watch is not None
+    assert verification.watch["outcome"] == "worse"
+
+
+async def _asked_until(gateway: Whole, state: str) -> dict[str, Any]:
+    """Requests of users who say nothing, until the experiment stands there; what the API says of it then."""
+
+    async def stands() -> bool:
+        await gateway.ask()
+        return bool((await gateway.experiment())["state"] == state)
+
+    await gateway.eventually(stands, state)
+    return await gateway.experiment()
 
 
 async def test_a_certificate_that_hides_the_judge_is_found(opened: Open) -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from gateway.experiments.exposure import ExposureCaps
 from gateway.experiments.snapshot import LiveExperiment
-from gateway.serving.routing import Duel, Incumbent, Single, UnitDraws, UnitKey, draw_part
+from gateway.serving.routing import Duel, Incumbent, Single, UnitDraws, UnitKey, draw_part, unseen_beside
 from policy_store.states import ExperimentState
+from tests.gateway.judging.judges import compiled_judge
 from tests.gateway.live import NOW, experiment, plan
 
 DRAWS = 20_000
@@ -39,6 +40,46 @@ def test_router_keeps_the_caps_whatever_the_plan(has_plan: bool) -> None:
     assert answered[1] / DRAWS == pytest.approx(0.05, abs=4 * (0.05 * 0.95 / DRAWS) ** 0.5)
     assert why["share"] / DRAWS == pytest.approx(0.5, abs=0.015)
     assert why["caps"] + answered.total() == DRAWS - why["share"]
+
+
+@pytest.mark.parametrize(("before", "share"), [(0.3, 0.05), (0.05, 0.3), (0.6, 0.1)])
+def test_a_watch_mixes_votes_and_verdicts_as_the_experiment_did(before: float, share: float) -> None:
+    """With another share, the judge compares as many requests for each one that takes part as before."""
+    judge = compiled_judge(share=0.05)
+    running = three(share=before, judge=judge, counts_verdicts=True)
+    watch = replace(running, state=ExperimentState.WATCHING, share=share, watched=(0, 1), share_before=before)
+
+    assert _verdicts_for_each_part(watch) == pytest.approx(_verdicts_for_each_part(running), rel=0.25)
+
+
+def _verdicts_for_each_part(live: LiveExperiment) -> float:
+    rng, parts, verdicts = random.Random(4), 0, 0
+    for _ in range(40_000):
+        part = draw_part(live, None, rng, NOW)
+        if isinstance(part, Incumbent):
+            verdicts += unseen_beside(live, part, rng, NOW) is not None
+        else:
+            parts += 1
+    return verdicts / parts
+
+
+@pytest.mark.parametrize(("counts", "is_asked"), [(True, True), (False, False)])
+def test_a_watch_asks_a_judge_that_is_evidence(counts: bool, is_asked: bool) -> None:
+    """What the promotion rests on guards it; forecasts of a watch take nothing else in."""
+    judge = compiled_judge(share=1.0)
+    watch = three(
+        judge=judge,
+        counts_verdicts=counts,
+        state=ExperimentState.WATCHING,
+        share=0.2,
+        watched=(0, 1),
+        share_before=0.2,
+        plan=None,
+    )
+    asked = unseen_beside(watch, Incumbent("share"), random.Random(3), NOW)
+    assert (asked is not None) is is_asked
+    if asked is not None:
+        assert (asked.first, asked.second) == (0, 1)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
