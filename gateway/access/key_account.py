@@ -185,7 +185,9 @@ class KeyAccount:
             return await waiting.admitted
         except asyncio.CancelledError:
             admitted = waiting.admitted
-            if admitted.done() and not admitted.cancelled() and admitted.exception() is None:
+            if waiting in self._waiting:  # no step is made for a caller who left
+                self._waiting.remove(waiting)
+            elif admitted.done() and not admitted.cancelled() and admitted.exception() is None:
                 admitted.result().settle(0)
             raise
 
@@ -254,6 +256,11 @@ class KeyAccount:
             await self._step()
             while self._waiting:
                 await self._step()
+        except asyncio.CancelledError:  # the process ends, and no other step would answer those that wait
+            for each in self._waiting:
+                each.admitted.cancel()
+            self._waiting.clear()
+            raise
         finally:
             self._stepping = None
             if self._waiting:  # the step failed, and these came while it was under way
@@ -267,6 +274,9 @@ class KeyAccount:
             granted = await self._store.lease(self._account(waiting, asked_at))
         except StoreError as error:
             self._breaker.failed(error)
+        except asyncio.CancelledError:
+            self._waiting = [*waiting, *self._waiting]
+            raise
         except Exception as error:
             for each in waiting:
                 if not each.admitted.done():

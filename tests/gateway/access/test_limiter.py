@@ -129,6 +129,44 @@ async def test_a_step_that_fails_keeps_nobody_waiting_who_came_during_it(
         (await second).settle([])
 
 
+async def test_a_step_that_is_stopped_ends_the_wait_and_begins_no_other(
+    processes: Callable[[], Process],
+) -> None:
+    """Closing that takes too long stops the step. Neither hangs who asked for it, nor who came during it."""
+    process, limits = processes(), KeyLimits(requests_per_minute=10)
+    process.store.answers.clear()
+    first = asyncio.create_task(process.ask(limits))
+    await until(lambda: len(process.store.steps) == 1)
+    second = asyncio.create_task(process.ask(limits))
+    await asyncio.sleep(0)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await process.limiter.aclose()
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        ended = await asyncio.gather(first, second, return_exceptions=True)
+    assert [type(each) for each in ended] == [asyncio.CancelledError] * 2
+    assert len(process.store.steps) == 1
+    process.store.answers.set()
+    (await process.ask(limits)).settle([])
+
+
+async def test_no_step_is_made_for_callers_who_left(processes: Callable[[], Process]) -> None:
+    """Who comes during a step and leaves again costs the store nothing, and takes nothing."""
+    process, limits = processes(), KeyLimits(requests_per_minute=2)
+    process.store.answers.clear()
+    first = asyncio.create_task(process.ask(limits))
+    await until(lambda: len(process.store.steps) == 1)
+    left = [asyncio.create_task(process.ask(limits)) for _ in range(5)]
+    await asyncio.sleep(0)
+    for each in left:
+        each.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+    process.store.answers.set()
+    (await first).settle([])
+    assert len(process.store.steps) == 1
+    (await process.ask(limits)).settle([])
+
+
 async def test_a_busy_key_rarely_asks_the_store(processes: Callable[[], Process]) -> None:
     """Portions: a thousand requests one after another take a hundredth of the steps."""
     process, limits = processes(), KeyLimits(requests_per_minute=1_000_000)
