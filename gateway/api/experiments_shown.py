@@ -213,7 +213,9 @@ class ExperimentDetail(ExperimentSummary):
     guardrails: list[GuardrailShown] = Field(
         default=[], description="What guardrails say of policies; empty without guardrails."
     )
-    held: list[str] = Field(default=[], description="What holds a decision back, although evidence suffices.")
+    held: list[str] = Field(
+        default=[], description="What holds a decision or a promotion back, although evidence suffices."
+    )
     warnings: list[str] = Field(default=[], description="What an operator should check.")
 
     @classmethod

@@ -19,9 +19,9 @@ from typing import Any, Final
 from gateway.config.webhooks import ConfirmSpec
 from gateway.errors import ConflictError
 from gateway.experiments.agreement import Agreement
+from gateway.experiments.awaiting import is_awaited, seconds_to_answer
 from gateway.experiments.catalogue import CatalogueHolder
 from gateway.experiments.definitions import Definition
-from gateway.experiments.happenings import generation_of
 from gateway.experiments.hook_answer import HookAnswer
 from gateway.experiments.store_history import StoreHistory
 from gateway.instrumentation.hooks import Hooks
@@ -31,7 +31,7 @@ from gateway.running.logs import get_logger
 from policy_store.counts import Counts
 from policy_store.errors import DecisionConflictError, StaleFenceError, StoreError
 from policy_store.events import LoggedEvent
-from policy_store.moves import MOVES, Move
+from policy_store.moves import Move
 from policy_store.store import PolicyStore
 from policy_store.view import ExperimentView
 
@@ -79,14 +79,7 @@ class HookQuestion:
 
     def timed(self, events: Iterable[LoggedEvent], counts: Counts) -> HookQuestion:
         """The question with the time that is left for its answer, after what the store told just now."""
-        made = [
-            event.at
-            for event in events
-            if event.kind == MOVES[Move.CERTIFY].event and generation_of(event) == self.view.generation
-        ]
-        certified_at = made[0] if made else float((self.view.certificate or {})["decided_at"])
-        left = certified_at + self.spec.deadline.total_seconds() - counts.now
-        return replace(self, left_seconds=left)
+        return replace(self, left_seconds=seconds_to_answer(self.view, self.spec, events, counts.now))
 
     @property
     def body(self) -> dict[str, Any]:
@@ -263,7 +256,7 @@ class Confirmer:
 def _question(view: ExperimentView, definition: Definition) -> HookQuestion | None:
     """What to ask, if the experiment stands where its hook is asked and this replica's file defines it."""
     promotion = definition.spec.promotion
-    is_awaiting = view.state is MOVES[Move.CERTIFY].target
-    if promotion.confirm is None or not is_awaiting or not definition.is_same_as(view.experiment):
+    is_due = is_awaited(view, promotion) and definition.is_same_as(view.experiment)
+    if promotion.confirm is None or not is_due:
         return None
     return HookQuestion(view, promotion.confirm, is_last_word=not promotion.asks_a_person)

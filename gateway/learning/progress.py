@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from gateway.config.promotion import PromotionSpec
 from gateway.experiments.agreement import Agreement
+from gateway.experiments.awaiting import whom_it_awaits
 from gateway.experiments.balance import Balance, Reporting, balance_of, reporting_of
 from gateway.experiments.catalogue import CatalogueHolder
 from gateway.experiments.conclusions import BY_HAND
@@ -182,7 +183,8 @@ class ExperimentProgress:
         found = holds(experiment, self.promotion, self.counts, self.disagreement)
         waits = None if found or plan is None else waits_for_check(experiment, plan.proposal)
         found = found if waits is None else [waits]
-        return [*found, *held_by_guardrails(self.view)]
+        awaits = whom_it_awaits(self.view, self.promotion, self.events, self.counts.now)
+        return [*found, *held_by_guardrails(self.view), *([] if awaits is None else [awaits])]
 
     @property
     def balance(self) -> Balance | None:

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,7 @@ async def test_an_approval_waits_until_replicas_agree(running: Callable[..., Any
         async def is_held() -> bool:
             return await differs() and any(line["event"] == "confirm_hook_overtaken" for line in lines)
 
+        assert await _awaits(gateway, "awaits the answer of the confirm hook for another")
         with capture_logs() as lines:
             await gateway.eventually(differs, "the difference to be seen")
             may_answer.set()
@@ -166,10 +168,16 @@ async def test_with_approval_a_person_decides_after_the_hook(running: Callable[.
     async with receiving(says("approve", None)) as hook, running(hook, mode="approval") as gateway:
         await gateway.eventually(lambda: hook.told, "the hook to be asked")
         await gateway.eventually(lambda: _hears(gateway, "awaiting_approval"), "it to await a person")
+        assert await _awaits(gateway, "awaits a person's approval; the confirm hook may veto it for another")
         reply = await gateway.call("POST", f"/v1/experiments/{NAME}/approve", {"reason": "agreed"})
         assert reply.json["state"] == "promoted"
         assert (await gateway.experiment())["by_hand"]["detail"]["actor"] == "ops"
     assert len(hook.told) == 1
+
+
+async def _awaits(gateway: Whole, whom: str) -> bool:
+    found = await gateway.experiment()
+    return any(f"warm is certified and {whom}" in reason for reason in found["held"])
 
 
 async def _hears(gateway: Whole, state: str) -> bool:
@@ -190,6 +198,10 @@ async def test_without_an_answer_the_file_decides(
     ):
         found = await stands(gateway, state)
         if no_answer == "wait":
+            await gateway.eventually(partial(_awaits, gateway, "awaits a person"), "it to be said")
+            found = await gateway.experiment()
+            assert found["held"] == found["warnings"]
+            assert "gave no answer within 0.3 s. Approve or reject it" in found["held"][0]
             reply = await gateway.call("POST", f"/v1/experiments/{NAME}/reject", {"reason": "no"})
             assert reply.json["state"] == "rejected"
         else:
