@@ -55,6 +55,7 @@ DISCARD_REASONS: Final = frozenset(
         "foreign_id",
         "forged_id",
         "forged_link",
+        "found_signal",
         "invalid_body",
         "invalid_value",
         "malformed_id",

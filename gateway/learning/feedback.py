@@ -30,7 +30,7 @@ from gateway.learning.acknowledging import Acknowledgement, NotCounted, WaitingP
 from gateway.learning.given_feedback import PREFERENCE_SIGNAL, Feedback
 from gateway.learning.named_answers import FindAnswer, NamedAnswers, nothing_noted
 from gateway.learning.recording import SPOOLED_SECONDS, ReportRecorder
-from gateway.learning.signals import check_signal
+from gateway.learning.signals import check_signal, refuse_found
 from gateway.learning.spool import Spool
 from gateway.learning.spool_file import SpooledReport
 from policy_store.report_records import Recorded
@@ -245,7 +245,9 @@ class FeedbackService:
         if assigned is None:
             found, assigned = await self._answers.find(feedback.response_id, key)
             feedback = feedback._replace(response_id=found)
-        return OpenedReport(feedback, assigned, self._experiment(assigned, key, is_admin=is_admin))
+        experiment = self._experiment(assigned, key, is_admin=is_admin)
+        refuse_found(feedback.signal, experiment.found)
+        return OpenedReport(feedback, assigned, experiment)
 
     def _experiment(
         self, assigned: Assignment | Unassigned, key: str | None, *, is_admin: bool

@@ -9,6 +9,7 @@ from typing import Final
 
 from gateway.config.feedback import TRUTH_SIGNALS
 from gateway.errors import InvalidFeedbackError
+from gateway.experiments.found_signals import FoundRules
 
 # Built-in signals take one type each, so that a score of 1 and a thumb of true cannot be mixed up.
 # Signals that an operator named take either type, and those with a scale take numbers.
@@ -34,6 +35,23 @@ def check_signal(signal: str, weights: Mapping[str, float]) -> None:
         raise InvalidFeedbackError(
             f"The experiment has no signal {signal[:_LONGEST_SHOWN]!r}. Declared: {declared}.",
             reason="unknown_signal",
+            status=422,
+            param="signal",
+        )
+
+
+def refuse_found(signal: str | None, rules: FoundRules | None) -> None:
+    """Refuse a report of what the gateway finds itself: it would pass for what users did.
+
+    Raises:
+        InvalidFeedbackError: The experiment finds this signal.
+    """
+    if rules is not None and signal in rules.signals:
+        raise InvalidFeedbackError(
+            f"The gateway finds {signal!r} itself in the conversation that is sent back (`found: true`), so "
+            "it takes no report of it. Report another declared signal; an application that knows better "
+            "than the gateway can have one of its own.",
+            reason="found_signal",
             status=422,
             param="signal",
         )

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gateway.config.found_signals import FoundSignal
 from tests.gateway.building import NAME
 from tests.gateway.fake_upstream import Behaviour, FakeUpstream, answer, status
 from tests.gateway.serving.finding.conftest import Open, found, listed
@@ -39,6 +40,27 @@ async def talk(gateway: Whole, upstream: FakeUpstream) -> Talk:
     talk = Talk(gateway)
     await talk.ask(QUESTION)
     return talk
+
+
+@pytest.mark.parametrize("signal", sorted(FoundSignal))
+async def test_what_the_gateway_finds_takes_no_report(gateway: Whole, signal: str) -> None:
+    """No client can pretend that the gateway saw it, neither with a report nor by a link."""
+    answer = (await gateway.ask()).json["id"]
+    reported = await gateway.feed(id=answer, signal=signal, value=True)
+    linked = await gateway.call("POST", "/v1/feedback/links", {"id": answer, "signal": signal, "value": True})
+    for refused in (reported, linked):
+        assert (refused.status, refused.code, refused.error["param"]) == (422, "found_signal", "signal")
+        assert "finds" in refused.error["message"]
+    assert await gateway.metric("llmpo_feedback_discarded_total", reason="found_signal") == 2
+    assert (await gateway.feed(id=answer, signal="thumb", value=True)).status == 200
+
+
+async def test_an_application_reports_what_is_not_found(open_gateway: Open) -> None:
+    """A name alone finds nothing, so such a signal is the application's."""
+    feedback = {"hold": "1h", "signals": {"thumb": 1, "continued": 0.25}}
+    gateway = await open_gateway(feedback=feedback)
+    answer = (await gateway.ask()).json["id"]
+    assert (await gateway.feed(id=answer, signal="continued", value=True)).status == 200
 
 
 @pytest.mark.parametrize("is_streamed", [False, True])
