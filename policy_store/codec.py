@@ -62,7 +62,13 @@ def plan_to_json(plan: ProposedPlan) -> str:
 
 
 def plan_from_json(
-    text: str, *, version: str, fence: str, at: str, waiting: str | None = None
+    text: str,
+    *,
+    version: str,
+    fence: str,
+    at: str,
+    waiting: str | None = None,
+    under_way: str | None = None,
 ) -> PublishedPlan:
     """The plan in force, from its proposal and the fields that the store set."""
     written = json.loads(text)
@@ -71,7 +77,12 @@ def plan_from_json(
         written[name] = tuple(written[name])
     lengths = (field.split("=") for field in (waiting or "").split())
     return PublishedPlan(
-        ProposedPlan(**written), int(version), int(fence), seconds(at), _waiting_from(dict(lengths))
+        ProposedPlan(**written),
+        int(version),
+        int(fence),
+        seconds(at),
+        _waiting_from(dict(lengths)),
+        float(under_way or 0.0),
     )
 
 
@@ -141,12 +152,17 @@ def _stage_from(steps: str, step: str, step_at: str, comparisons: str) -> Stage:
 
 
 def _plan_from(
-    version: str | None, fence: str | None, at: str | None, plan: str | None, waiting: str | None
+    version: str | None,
+    fence: str | None,
+    at: str | None,
+    plan: str | None,
+    waiting: str | None,
+    under_way: str | None,
 ) -> PublishedPlan | None:
     """From what `plan_fields` in shared/view.lua name."""
     if not (plan and version and fence and at):
         return None
-    return plan_from_json(plan, version=version, fence=fence, at=at, waiting=waiting)
+    return plan_from_json(plan, version=version, fence=fence, at=at, waiting=waiting, under_way=under_way)
 
 
 def watch_from(

@@ -73,6 +73,7 @@ class PublishedPlan:
     created_at: float  # unix seconds, by the store's clock
     # at that time; only pairs with waiting outcomes
     waiting: Mapping[tuple[int, int], Waiting] = field(default_factory=dict)
+    under_way: float = 0.0  # how many outcomes came, at the rate of that time, before one drawn then did
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,13 @@ class PlanStore(StorePart):
         await self._scripts.run("release_lease", (self._names.experiment(name).lease,), holder)
 
     async def publish_plan(
-        self, name: str, generation: int, plan: ProposedPlan, forecasts: Iterable[Forecast], fence: int
+        self,
+        name: str,
+        generation: int,
+        plan: ProposedPlan,
+        forecasts: Iterable[Forecast],
+        fence: int,
+        under_way: float | None = None,
     ) -> int:
         """Replace plan and forecasts, from the next counted outcome on.
 
@@ -66,6 +72,7 @@ class PlanStore(StorePart):
             plan: The plan to publish; the store adds version and time.
             forecasts: One per pair. Comparisons of a pair without one add no evidence.
             fence: The number from `acquire_lease`.
+            under_way: How many outcomes come before one that is drawn now does; None where none are matched.
 
         Returns:
             The plan's version.
@@ -82,6 +89,7 @@ class PlanStore(StorePart):
             "publish_plan",
             (keys.control, own.counts, own.forecasts, own.log, own.waiting),
             *(generation, fence, codec.plan_to_json(plan), codec.logged_forecasts(forecasts)),
+            "" if under_way is None else f"{under_way:.6g}",
             *codec.forecast_fields(forecasts),
         )
         return int(reply[1])

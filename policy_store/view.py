@@ -15,7 +15,7 @@ from policy_store.watch_records import Watch
 
 # The fields of control that make a view, each behind the number of its generation or watch, in the order in
 # which `scripts/shared/view.lua` reads them and `codec.view_from` takes them.
-PLAN_FIELDS: Final = ("plan_version", "plan_fence", "plan_at", "plan", "plan_waiting")
+PLAN_FIELDS: Final = ("plan_version", "plan_fence", "plan_at", "plan", "plan_waiting", "plan_under_way")
 VIEW_FIELDS: Final = (
     *("experiment", "state", "incumbent", "certificate"),
     *("steps", "step", "step_at", "step_comparisons", "look"),

@@ -13,7 +13,7 @@ from policy_store.errors import UnknownExperimentError
 from policy_store.log_records import Comparison
 from policy_store.moves import Move
 from policy_store.scripting import StorePart
-from policy_store.view import ExperimentView
+from policy_store.view import PLAN_FIELDS, ExperimentView
 from policy_store.watch_records import Watch, WatchTerms
 
 
@@ -54,7 +54,7 @@ class WatchStore(StorePart):
         found = await self._answer(self._redis.hmget(control, fields))
         if found[0] is None:
             raise UnknownExperimentError(f"The store holds no watch {run} of {name!r}.")
-        return codec.watch_from(str(run), *found, *[None] * 5)
+        return codec.watch_from(str(run), *found, *[None] * len(PLAN_FIELDS))
 
     async def latest_comparisons(self, name: str, run: int, count: int) -> list[Comparison]:
         """The comparisons among the latest `count` entries of a run's log, newest first."""

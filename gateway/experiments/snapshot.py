@@ -7,7 +7,7 @@ end.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, combinations
 from typing import Final, Literal
@@ -15,7 +15,7 @@ from typing import Final, Literal
 from gateway.config.experiments import Collect
 from gateway.config.feedback import Missing, RegenerateSpec
 from gateway.errors import UnknownModelError
-from gateway.experiments.coins import Coin
+from gateway.experiments.coins import Coin, coin_for
 from gateway.experiments.collecting import WAYS, Assigns, Takes, Way
 from gateway.experiments.exposure import ExposureCaps
 from gateway.experiments.found_signals import FoundRules
@@ -191,20 +191,18 @@ class LiveExperiment:
         is_same = assigned.definition in (ANY_DEFINITION, self.short_definition)
         return is_same and self.matches_store and assigned.generation == self.generation
 
-    def coin_for(self, pair: PlannedPair) -> Coin:
+    def coin_for(self, pair: PlannedPair, draw: Callable[[], float]) -> Coin:
         """The coin that decides which policy of the pair is drawn to answer, or to be shown first.
 
         The coin is fair, unless outcomes of one policy wait for outcomes of the other. Then the other is
-        chosen nearly always, so that few outcomes wait for long. Which outcomes wait follows from the order
+        chosen more often, so that few outcomes wait for long. Which outcomes wait follows from the order
         of arrival alone, never from the feedback itself. Caps on what policies may answer need a fair coin,
         because plans count with one.
         """
-        if self.caps is not None and self.caps.are_set:
-            return Coin.FAIR
         waiting = self.plan.waiting.get((pair.first, pair.second)) if self.plan else None
-        if waiting is None or waiting[0] == waiting[1]:
+        if self.plan is None or waiting is None or (self.caps is not None and self.caps.are_set):
             return Coin.FAIR
-        return Coin.TO_SECOND if waiting[0] > waiting[1] else Coin.TO_FIRST
+        return coin_for(waiting, self.plan.under_way * pair.probability, draw)
 
     def counts_at(self, assigned_at: float, expires_at: float) -> float | None:
         """The time at which a report on an answer counts, in Unix seconds; None for at once.

@@ -19,6 +19,8 @@ from typing import Final
 from gateway.config.promotion import PromotionSpec
 from gateway.experiments.agreement import Agreement
 from gateway.experiments.catalogue import CatalogueHolder
+from gateway.experiments.coins import lags
+from gateway.experiments.collecting import WAYS
 from gateway.experiments.conclusions import voting_of
 from gateway.experiments.definitions import Definition
 from gateway.experiments.exposure import ExposureCaps
@@ -38,6 +40,7 @@ from gateway.learning.plan_jobs import plan_job
 from gateway.learning.plan_worker import PlanJob, PlanResult
 from gateway.learning.promotion import Promoter
 from gateway.learning.rota import Rota
+from gateway.learning.under_way import outcomes_under_way
 from gateway.learning.watching import PromotionWatch
 from gateway.running.logs import get_logger
 from policy_store.counts import Counts
@@ -85,9 +88,8 @@ class _Basis:
     caps: ExposureCaps
     look: str | None
     guards: GuardStanding
-    lagging: frozenset[
-        tuple[int, int, bool]
-    ]  # pairs with unequal numbers of waiting outcomes, and the side with fewer
+    # pairs with unequal numbers of waiting outcomes, the side with fewer, and about by how many
+    lagging: frozenset[tuple[int, int, int]]
     sources: tuple[InformingSource, ...]
 
 
@@ -136,7 +138,7 @@ class Planner:
         self._lease_seconds = lease_seconds
         self._hooks = hooks
         self._rng = rng
-        self._watcher = PromotionWatch(store, hooks)
+        self._watcher = PromotionWatch(store, hooks, interval_seconds)
         self._rota = Rota(store, holder, lease_seconds, timer)
         self._guards = GuardKeeper(store, hooks)
         self._informing = Informing(store, Generations(store, history))
@@ -226,7 +228,7 @@ class Planner:
         name, promotion = view.experiment.name, definition.spec.promotion
         held = holds(view.experiment, promotion, counts)
         waiting = counts.waiting.items()
-        lagging = frozenset((*pair, first > second) for pair, (first, second) in waiting if first != second)
+        lagging = frozenset((*pair, how) for pair, counted in waiting if (how := lags(counted)))
         for role in informed_roles(definition):
             await self._count_due(name, view.generation, role)
         informing = await self._informing.counts(definition, view)
@@ -264,7 +266,8 @@ class Planner:
         if self._is_held(name, view.revision):
             return
         version = await self._store.publish_plan(
-            name, view.generation, _admitted(result.proposal, view), result.forecasts, fence
+            *(name, view.generation, _admitted(result.proposal, view), result.forecasts, fence),
+            await self._under_way(definition, view.generation, counts.now),
         )
         self._hooks.tell(PlanPublished(name, version, counts.comparisons, result.proposal.duration_seconds))
         is_agreed = self._agreement.held is None
@@ -282,6 +285,13 @@ class Planner:
                 fence=fence,
             )
         self._done[name] = replace(basis, is_agreed=is_agreed)
+
+    async def _under_way(self, definition: Definition, run: int, now: float) -> float | None:
+        """How many outcomes are under way; None where none are matched."""
+        name, collect = definition.name, definition.spec.traffic.collect
+        if not WAYS[collect].rates_answers:
+            return None
+        return await outcomes_under_way(self._store, name, run, now, self._interval_seconds)
 
     async def _watch(self, view: ExperimentView, definition: Definition) -> None:
         """Look after the promotion, if this replica plans the experiment."""

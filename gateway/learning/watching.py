@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from gateway.config.promotion import PromotionSpec
+from gateway.experiments.coins import lags
 from gateway.experiments.watches import (
     GATEWAY_ACTOR,
     holdback_of,
@@ -23,6 +24,7 @@ from gateway.experiments.watches import (
 )
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import DecisionTaken, PlanPublished
+from gateway.learning.under_way import under_way
 from gateway.llm_po.holdback import LATEST, Watched
 from gateway.llm_po.lines import NANO, elimination_nano_nats
 from policy_store.counts import Counts
@@ -42,7 +44,7 @@ class _Basis:
     fence: int
     run: int
     comparisons: int
-    lagging: bool | None
+    lagging: int
 
 
 class PromotionWatch:
@@ -51,11 +53,13 @@ class PromotionWatch:
     Args:
         store: The shared state.
         hooks: Hear of decisions.
+        interval_seconds: How long it takes until it looks again.
     """
 
-    def __init__(self, store: PolicyStore, hooks: Hooks) -> None:
+    def __init__(self, store: PolicyStore, hooks: Hooks, interval_seconds: float) -> None:
         self._store = store
         self._hooks = hooks
+        self._interval_seconds = interval_seconds
         self._done: dict[str, _Basis] = {}
 
     def is_due(self, view: ExperimentView, promotion: PromotionSpec) -> bool:
@@ -124,8 +128,7 @@ class PromotionWatch:
     async def _forecast(self, view: ExperimentView, watch: Watch, counts: Counts, fence: int) -> None:
         """Publish the forecast of the next comparison."""
         name = view.experiment.name
-        waiting = counts.waiting.get(watch.pair, (0, 0))
-        lagging = None if waiting[0] == waiting[1] else waiting[0] > waiting[1]
+        lagging = lags(counts.waiting.get(watch.pair, (0, 0)))
         basis = _Basis(fence, watch.run, counts.comparisons, lagging)
         if self._done.get(name) == basis:
             return
@@ -136,7 +139,8 @@ class PromotionWatch:
         millionths = holdback.forecast(preferred)
         forecast = Forecast(*watch.pair, millionths, holdback.increments(millionths))
         version = await self._store.publish_plan(
-            name, watch.run, _proposal(view, watch, counts), [forecast], fence
+            *(name, watch.run, _proposal(view, watch, counts), [forecast], fence),
+            under_way(latest, counts.now, self._interval_seconds) if counts.waiting else None,
         )
         self._hooks.tell(PlanPublished(name, version, counts.comparisons, 0.0))
         self._done[name] = basis

@@ -156,7 +156,7 @@ def _drawn(experiment: LiveExperiment, unit: UnitKey | None, draws: Draws, now: 
     """A pair, and the policy that answers or is shown first."""
     drawn = bisect_right(experiment.cumulative, draws.random() * experiment.cumulative[-1])
     pair = experiment.pairs[min(drawn, len(experiment.pairs) - 1)]
-    coin = experiment.coin_for(pair)
+    coin = experiment.coin_for(pair, draws.random)
     return Assignment(
         experiment=experiment.name,
         generation=experiment.generation,

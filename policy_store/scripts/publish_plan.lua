@@ -3,9 +3,10 @@
 -- forecasts before any outcome they count.
 -- With the plan goes how many outcomes wait, by which routers draw the side of a pair that answers.
 -- KEYS: control, counts, forecasts, log, waiting
--- ARGV: generation, fence, plan, forecasts for the log, then field and value of each forecast
+-- ARGV: generation, fence, plan, forecasts for the log, outcomes under way ('' where none are matched), then field and
+--       value of each forecast
 local control, forecasts = KEYS[1], KEYS[3]
-local generation, fence, plan, logged = unpack(ARGV, 1, 4)
+local generation, fence, plan, logged, under_way = unpack(ARGV, 1, 5)
 local of = generation .. ':'
 local known = redis.call('HMGET', control, of .. 'state', 'generation', 'fence',
   of .. 'plan', of .. 'plan_fence', of .. 'plan_version')
@@ -35,10 +36,13 @@ end
 waiting = table.concat(waiting, ' ')
 redis.call('HSET', control, of .. 'plan', plan, of .. 'plan_fence', fence, of .. 'plan_at', at,
   of .. 'plan_waiting', waiting)
+if under_way ~= '' then
+  redis.call('HSET', control, of .. 'plan_under_way', under_way)
+end
 redis.call('HINCRBY', control, 'revision', 1)
 redis.call('DEL', forecasts)
 redis.call('HSET', forecasts, 'version', version)
-for start = 5, #ARGV, 1000 do -- unpack has a limit
+for start = 6, #ARGV, 1000 do -- unpack has a limit
   redis.call('HSET', forecasts, unpack(ARGV, start, math.min(start + 999, #ARGV)))
 end
 redis.call('XADD', KEYS[4], '*', 'type', 'plan', 'version', version, 'fence', fence,

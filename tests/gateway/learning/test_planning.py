@@ -71,9 +71,10 @@ class Bench:
             report = Report(NAME, 1, f"unit{number}", 0, 1, "side_by_side", "x", 3600)
             await self.store.record_preference(report, result)
 
-    async def rate(self, side: Literal[0, 1], times: int, start: int = 0) -> None:
+    async def rate(self, side: Literal[0, 1], times: int, start: int = 0, given_at: int = 0) -> None:
         for number in range(start, start + times):
             report = Report(NAME, 1, f"unit{number}", 0, 1, "matched:thumb", "x", 3600)
+            report = report._replace(given_at=given_at)
             await self.store.record_outcome(report, side=side, value=1.0, tie_margin=0.0, wait_seconds=3600)
 
     def errors(self, reason: str) -> int:
@@ -131,9 +132,24 @@ async def test_a_plan_is_published_when_another_policy_of_a_pair_lags_behind(ben
     await planner.plan_all()
     assert (await bench.store.view(NAME)).plan.waiting == {(0, 1): (0, 2)}
 
-    await bench.rate(1, times=3, start=2)
+    await bench.rate(1, times=1, start=2)
     await planner.plan_all()
     assert len(bench.jobs) == 2
+    await bench.rate(1, times=1, start=3)
+    await planner.plan_all()
+    assert len(bench.jobs) == 3
+
+
+async def test_a_plan_says_how_many_outcomes_are_under_way(bench: Bench) -> None:
+    """Routers damp their draws by it; it follows from the times of answers and comparisons."""
+    planner = bench.planner()
+    await planner.plan_all()
+    assert (await bench.store.view(NAME)).plan.under_way == 0
+    given = int((await bench.store.counts(NAME, 1)).now) - 30
+    await bench.rate(1, times=1, given_at=given)
+    await bench.rate(0, times=1, start=1, given_at=given)
+    await planner.plan_all()
+    assert (await bench.store.view(NAME)).plan.under_way > 30
 
 
 async def test_only_the_replica_with_the_lease_plans(bench: Bench) -> None:
