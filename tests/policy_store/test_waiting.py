@@ -99,14 +99,14 @@ async def test_queue_lengths_travel_with_the_plan(store: PolicyStore) -> None:
     await report(store, "a2", 0, 1.0)
     await report(store, "c1", 1, 1.0, pair=(1, 2))
 
-    await store.publish_plan(NAME, 1, plan(comparisons=0), forecasts(step=2_000), fence, 12.5)
-    assert (await store.view(NAME)).plan.under_way == 12.5
+    await store.publish_plan(NAME, 1, plan(comparisons=0), forecasts(step=2_000), fence)
 
     waiting = {(0, 1): (2, 0), (1, 2): (0, 1)}
     assert (await store.counts(NAME, 1)).waiting == waiting
-    await store.publish_plan(NAME, 1, plan(comparisons=1), forecasts(), fence)
+    await store.publish_plan(NAME, 1, plan(comparisons=1), forecasts(), fence, 12.5)
     await report(store, "b1", 1, 1.0)
-    assert (await store.view(NAME)).plan.waiting == waiting
+    found = (await store.view(NAME)).plan
+    assert (found.waiting, found.under_way) == (waiting, 12.5)
     assert (await store.counts(NAME, 1)).waiting == {(0, 1): (1, 0), (1, 2): (0, 1)}
 
 
