@@ -47,13 +47,13 @@ def opened(upstream: FakeUpstream, tmp_path: Path) -> Any:
     server.stop()
 
 
-async def _voted(gateway: Whole, reply: Reply) -> bool:
-    """Prefer the warm answer, if the reply has two; whether it has."""
+async def _voted(gateway: Whole, reply: Reply, liked: str = "I am warm.") -> bool:
+    """Prefer one of the answers, if the reply has two; whether it has."""
     choices = reply.json["choices"]
     if len(choices) < 2:
         return False
-    liked = [choice["message"]["content"] for choice in choices].index("I am warm.")
-    await gateway.feed(id=reply.json["id"], preferred=liked)
+    said = [choice["message"]["content"] for choice in choices]
+    await gateway.feed(id=reply.json["id"], preferred=said.index(liked))
     return True
 
 
@@ -177,28 +177,22 @@ async def test_listing_the_judge_begins_anew(opened: Open) -> None:
 async def test_users_and_judge_who_disagree_are_told_of(opened: Open) -> None:
     """The counts of each are shown beside the other's, for their sum does not say who prefers what."""
     async with opened(promote_on=BOTH) as gateway:
-        while True:
-            reply = await gateway.compare()
-            choices = reply.json["choices"]
-            if len(choices) > 1:  # users prefer what the judge does not
-                plain = [choice["message"]["content"] for choice in choices].index("I am plain.")
-                await gateway.feed(id=reply.json["id"], preferred=plain)
-            found = await gateway.experiment()
-            if [pair["verdict"] for pair in found["judge"]["pairs"]] == ["disagree"]:
-                break
+        asked = voted = 0
+        while min(voted, asked - voted) < 6:  # users prefer what the judge does not
+            asked += 1
+            voted += await _voted(gateway, await gateway.compare(), liked="I am plain.")
+        found = await _settled(gateway, asked=asked - voted)
         log = await gateway.get(f"/v1/experiments/{NAME}/log")
 
     (warning,) = found["warnings"]
     assert warning.startswith("Users and the judge disagree: users preferred plain to warm in ")
     assert "the judge in 0 of " in warning
     (pair,) = found["judge"]["pairs"]
-    assert pair["users"]["wins"] == found["comparisons_by_source"]["side_by_side"]
-    assert pair["judge"]["losses"] == found["comparisons_by_source"]["judge"]
-    said = {
-        (row["source"], row["segments"]["(by)"])
-        for row in map(json.loads, log.body.splitlines())
-        if row["type"] == "comparison"
-    }
+    by_source = found["comparisons_by_source"]
+    assert pair["verdict"] == "disagree"
+    assert (pair["users"]["wins"], pair["judge"]["losses"]) == (by_source["side_by_side"], by_source["judge"])
+    comparisons = [row for row in map(json.loads, log.body.splitlines()) if row["type"] == "comparison"]
+    said = {(row["source"], row["segments"]["(by)"]) for row in comparisons}
     assert said == {("side_by_side", "users"), ("judge", "judge")}
 
 
