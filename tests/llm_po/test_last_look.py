@@ -157,14 +157,14 @@ def test_look_decides_more_runs_and_is_wrong_no_more_often() -> None:
     clear = worlds.named("clear", np.array([[0.5, 0.6], [0.4, 0.5]]))
     budget = round(Trial(clear).yardstick)
     with_look, without = (
-        simulate(Trial(clear, max_comparisons=budget, last_look=look), 300, seed=2) for look in (True, False)
+        simulate(Trial(clear, max_comparisons=budget, last_look=look), 150, seed=2) for look in (True, False)
     )
     assert with_look.outcomes["winner"] > without.outcomes["winner"]
-    assert with_look.wrong <= 15
+    assert with_look.wrong <= 7
 
     equals = worlds.named("equals", np.array([[0.5, 0.5201], [0.4799, 0.5]]))
     at_edge = simulate(
-        Trial(equals, epsilon=0.02, max_comparisons=60, last_look=True, delta=0.2), 300, seed=4
+        Trial(equals, epsilon=0.02, max_comparisons=60, last_look=True, delta=0.2), 150, seed=4
     )
-    assert at_edge.wrong <= 60 + 2 * math.sqrt(60)
+    assert at_edge.wrong <= 30 + 2 * math.sqrt(30)
     assert at_edge.to_json()["last_look"]

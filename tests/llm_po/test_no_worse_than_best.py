@@ -383,7 +383,7 @@ def test_fewer_comparisons_for_the_weaker_promise() -> None:
     """A clear world of eight policies needs a third fewer comparisons, without a wrong promotion."""
     world = bradley_terry("eight", np.linspace(0.5, -1.5, 8))
     any_other, best = (
-        simulate(Trial(world, epsilon=0.02, promise=promise), 40, seed=2)
+        simulate(Trial(world, epsilon=0.02, promise=promise), 20, seed=2)
         for promise in ("no_worse_than_any", BEST)
     )
 

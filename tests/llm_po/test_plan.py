@@ -128,7 +128,7 @@ def test_work_in_flight_is_spread_over_several_pairs(epsilon: float) -> None:
 @MARGINS
 def test_expected_remaining_is_of_the_size_of_what_remains(epsilon: float) -> None:
     """A near tie in the data is uncertain, not a tie: the estimate does not run away."""
-    world, design = bradley_terry("b", np.linspace(0.6, -0.6, 8)), _design(8, epsilon)
+    world, design = bradley_terry("b", np.linspace(1.0, -1.0, 8)), _design(8, epsilon)
     whole = play(world, design, seed=5, most=9_000)[0].comparisons
 
     made = _plan(play(world, design, seed=5, most=150)[0].tally(), design)

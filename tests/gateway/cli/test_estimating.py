@@ -46,6 +46,7 @@ experiments:
   support:
     incumbent: small-short-0
     space: {space}
+    max_comparisons: 600
     grid: {{model: [small, big], system: {{short: "Be short.", long: "Be long."}}, temperature: [0, 1]}}
 """
 TRAFFIC = ["--requests-per-day", "4800", "--feedback-rate", "0.1", "--runs", "3"]

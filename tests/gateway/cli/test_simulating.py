@@ -24,7 +24,7 @@ def equals(tmp_path: Path) -> str:
 
 def test_simulate_reports_what_it_promises(capsys: pytest.CaptureFixture[str]) -> None:
     """One JSON document with every promised key; the ratio is the mean over hardness x log(1/delta)."""
-    status = main(["simulate", "--world", PANDALM, "--method", "llm-po", "--seeds", "20", "--json"])
+    status = main(["simulate", "--world", PANDALM, "--method", "llm-po", "--seeds", "8", "--json"])
 
     report = json.loads(capsys.readouterr().out)
     assert status == 0
@@ -32,7 +32,7 @@ def test_simulate_reports_what_it_promises(capsys: pytest.CaptureFixture[str]) -
         *("world", "method", "stopping", "delta", "epsilon", "seeds", "hardness"),
         *("mean_comparisons", "stderr", "ratio", "wrong", "outcomes"),
     }
-    assert report["outcomes"] == {"winner": 20, "no_worse": 0, "no_winner": 0, "inconclusive": 0}
+    assert report["outcomes"] == {"winner": 8, "no_worse": 0, "no_winner": 0, "inconclusive": 0}
     expected = report["mean_comparisons"] / (report["hardness"] * math.log(20))
     assert report["ratio"] == pytest.approx(expected)
 
@@ -41,7 +41,7 @@ def test_simulation_repeats_itself(capsys: pytest.CaptureFixture[str]) -> None:
     """Equal seeds give equal runs, another seed gives others."""
     outputs = []
     for seed in ("1", "1", "2"):
-        main(["simulate", "--world", PANDALM, "--seeds", "5", "--seed", seed, "--json"])
+        main(["simulate", "--world", PANDALM, "--seeds", "2", "--seed", seed, "--json"])
         outputs.append(capsys.readouterr().out)
 
     assert outputs[0] == outputs[1]
@@ -56,10 +56,10 @@ def test_every_method_runs_with_both_stopping_rules(method: str, capsys: pytest.
     """Each named method reaches a verdict in an easy world."""
     for stopping in ("e-process", "glr"):
         arguments = ["--world", PANDALM, "--method", method, "--stopping", stopping]
-        assert main(["simulate", *arguments, "--seeds", "3", "--json"]) == 0
+        assert main(["simulate", *arguments, "--seeds", "2", "--json"]) == 0
         report = json.loads(capsys.readouterr().out)
         assert (report["method"], report["stopping"]) == (method, stopping)
-        assert report["outcomes"]["winner"] == 3
+        assert report["outcomes"]["winner"] == 2
 
 
 def test_hardness_reports_what_it_promises(capsys: pytest.CaptureFixture[str]) -> None:
@@ -282,7 +282,7 @@ def test_simulation_that_saves_cost_reports_it(capsys: pytest.CaptureFixture[str
         "--world",
         PANDALM,
         "--seeds",
-        "5",
+        "2",
         "--costs",
         "20,1,3,1,1",
         "--objective",
@@ -309,10 +309,10 @@ def test_grid_in_a_world_file_is_a_structured_space(
     assert main(["hardness", "--world", str(path), "--space", "linear", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["champion"] == 3
-    arguments = ["simulate", "--world", str(path), "--seeds", "5", "--space", "linear", "--json"]
+    arguments = ["simulate", "--world", str(path), "--seeds", "2", "--space", "linear", "--json"]
     assert main(arguments) == 0
     report = json.loads(capsys.readouterr().out)
-    assert (report["world"], report["space"], report["outcomes"]["winner"]) == ("grid", "linear", 5)
+    assert (report["world"], report["space"], report["outcomes"]["winner"]) == ("grid", "linear", 2)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from tests.gateway.offline.solving import (
 )
 from tests.pace import PATIENCE_SECONDS
 
-SKILLS = {"weak": 40, "fair": 55, "good": 75}  # close enough to take some hundred comparisons
+SKILLS = {"weak": 25, "fair": 45, "good": 85}  # close enough to take more than thirty comparisons
 
 
 def course_of(out: Path) -> list[dict[str, Any]]:

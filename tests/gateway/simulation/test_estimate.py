@@ -46,7 +46,7 @@ def _of(prospect: Prospect, effect: str = "large", runs: int = 40) -> EffectEsti
 @pytest.fixture(scope="module")
 def plain() -> list[EffectEstimate]:
     """The forecasts for `PROSPECT`."""
-    return estimate(PROSPECT, 20, processes=1)
+    return estimate(PROSPECT, 10, processes=1)
 
 
 def test_matched_takes_two_reporting_units_a_comparison_and_side_by_side_one() -> None:
@@ -59,7 +59,7 @@ def test_where_users_ask_again_comparisons_per_request_are_the_rate_of_asking_ag
     """The second answer costs nothing extra, because the user asks for it anyway."""
     prospect = replace(PROSPECT, way=WAYS["regenerate"], feedback_rate=0.03, prices=(0.02, 0.02, 0.02))
     assert prospect.comparisons_per_day == pytest.approx(4_000 * 0.5 * 0.03)
-    assert {each.extra_money["median"] for each in estimate(prospect, 4, processes=1)} == {0.0}
+    assert {each.extra_money["median"] for each in estimate(prospect, 1, processes=1)} == {0.0}
 
 
 def test_smaller_effects_take_longer(plain: list[EffectEstimate]) -> None:
@@ -156,7 +156,7 @@ def test_structure_shortens_what_is_estimated_as_it_shortens_the_experiment() ->
     """A grid of twelve: with the structure, likelihood ratios need a fraction of the exact comparisons."""
     grid = _in_grid(Grid({"model": ("a", "b"), "prompt": ("x", "y", "z"), "temperature": ("0", "1")}))
     found = [
-        _of(prospect, runs=10).comparisons["median"] or np.inf
+        _of(prospect, runs=6).comparisons["median"] or np.inf
         for prospect in (replace(grid, features=None), replace(grid, stopping="lr-mixture"))
     ]
 
@@ -166,7 +166,7 @@ def test_structure_shortens_what_is_estimated_as_it_shortens_the_experiment() ->
 def test_exact_guarantee_of_a_grid_is_estimated_with_what_the_grid_tells() -> None:
     """Evidence counts without the structure, but forecasts know it: fewer comparisons than without."""
     grid = _in_grid(Grid({"model": ("a", "b"), "prompt": ("x", "y", "z"), "temperature": ("0", "1")}))
-    found = [_of(prospect, runs=100).taken.mean() for prospect in (replace(grid, features=None), grid)]
+    found = [_of(prospect, runs=50).taken.mean() for prospect in (replace(grid, features=None), grid)]
 
     assert found[1] < found[0]
 
@@ -185,7 +185,7 @@ def test_outcomes_in_flight_are_waited_for() -> None:
     slow = replace(PROSPECT, feedback_delay_days=0.5)
 
     assert slow.in_flight == 100
-    prompt, late = _of(PROSPECT).comparisons["median"], _of(slow).comparisons["median"]
+    prompt, late = (_of(each, runs=20).comparisons["median"] for each in (PROSPECT, slow))
     assert prompt is not None
     assert late is not None
     assert late >= prompt + 50
@@ -194,7 +194,7 @@ def test_outcomes_in_flight_are_waited_for() -> None:
 def test_minimum_duration_holds_decisions_back_and_is_said() -> None:
     """No run decides before 2,000 comparisons, which take ten days at 200 a day."""
     prospect = replace(PROSPECT, min_days=10.0)
-    found = [_of(prospect, effect, runs=10) for effect in ("medium", "large")]
+    found = [_of(prospect, effect, runs=2) for effect in ("medium", "large")]
 
     assert prospect.fewest_comparisons == 2_000
     assert min(forecast.taken.min() for forecast in found) >= 2_000
@@ -244,7 +244,7 @@ def test_enough_traffic_needs_no_advice(plain: list[EffectEstimate]) -> None:
 def test_effect_within_the_margin_is_said() -> None:
     """A policy that is preferred 55 % of the time counts as equal at epsilon 0.06."""
     prospect = replace(PROSPECT, epsilon=0.06)
-    found = estimate(prospect, 3, processes=1)
+    found = estimate(prospect, 1, processes=1)
 
     assert [forecast.effect for forecast in found] == list(EFFECTS)
     assert any("a small effect within epsilon 0.06" in sentence for sentence in advice(prospect, found))

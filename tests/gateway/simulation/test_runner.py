@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.llm_po.errors import DesignError
-from gateway.llm_po.lab.simulate import Trial, simulate
+from gateway.llm_po.lab.simulate import RunEnding, Trial, simulate
 from gateway.llm_po.lab.worlds import bradley_terry
 from gateway.simulation.runner import Job, run_jobs
 from gateway.simulation.state import StateError, StateFile
@@ -20,6 +20,16 @@ WORLD = bradley_terry("easy", [1.5, 0.0, -0.5])
 SETTINGS = {"--seeds": 220, "--delta": 0.05}
 OURS = Job("ours", Trial(WORLD, max_comparisons=40), seeds=220, seed=4, budgets=(10, 50))
 RANDOM = Job("random", Trial(WORLD, "random-pair", max_comparisons=40), seeds=120, seed=4)
+
+Finished = tuple[str, tuple[RunEnding, ...]]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """The state file of `OURS` run to its end, and the endings."""
+    path = tmp_path_factory.mktemp("finished") / "state.jsonl"
+    whole = run_jobs([OURS], 1, StateFile(path, SETTINGS))
+    return path.read_text(), whole["ours"].endings
 
 
 def test_results_do_not_depend_on_the_number_of_processes() -> None:
@@ -40,38 +50,38 @@ def test_every_batch_is_reported_once() -> None:
     assert sorted(told) == [("ours", 20), ("ours", 100), ("ours", 100), ("random", 20), ("random", 100)]
 
 
-def test_interrupted_simulation_goes_on_where_it_stopped(tmp_path: Path) -> None:
+def test_interrupted_simulation_goes_on_where_it_stopped(tmp_path: Path, finished: Finished) -> None:
     """Batches of the file are not run again, the cut-off line of a killed process is."""
     path = tmp_path / "state.jsonl"
-    whole = run_jobs([OURS], 1, StateFile(path, SETTINGS))
-    header, first, second, _ = path.read_text().splitlines()
+    header, first, second, _ = finished[0].splitlines()
     path.write_text("\n".join([header, first, second[: len(second) // 2]]))
     again = StateFile(path, SETTINGS)
 
     assert list(again.finished("ours", OURS.fingerprint)) == [0]
-    assert run_jobs([OURS], 1, again)["ours"].endings == whole["ours"].endings
+    assert run_jobs([OURS], 1, again)["ours"].endings == finished[1]
     assert sorted(StateFile(path, SETTINGS).finished("ours", OURS.fingerprint)) == [0, 100, 200]
 
 
-def test_finished_simulation_runs_nothing_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_simulation_runs_nothing_again(
+    tmp_path: Path, finished: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Everything comes from the file."""
     path = tmp_path / "state.jsonl"
-    whole = run_jobs([OURS], 1, StateFile(path, SETTINGS))
+    path.write_text(finished[0])
     monkeypatch.delattr("gateway.simulation.runner.run_batch")
 
-    assert run_jobs([OURS], 1, StateFile(path, SETTINGS))["ours"].endings == whole["ours"].endings
+    assert run_jobs([OURS], 1, StateFile(path, SETTINGS))["ours"].endings == finished[1]
 
 
-def test_batch_of_another_size_is_run_again(tmp_path: Path) -> None:
+def test_batch_of_another_size_is_run_again(tmp_path: Path, finished: Finished) -> None:
     """A file of a version that divided runs otherwise neither shortens a job nor changes its endings."""
     path = tmp_path / "state.jsonl"
-    whole = run_jobs([OURS], 1, StateFile(path, SETTINGS))
-    header, first, *others = path.read_text().splitlines()
+    header, first, *others = finished[0].splitlines()
     shorter = json.loads(first)
     shorter["endings"] = shorter["endings"][:60]
     path.write_text("\n".join([header, json.dumps(shorter), *others, ""]))
 
-    assert run_jobs([OURS], 1, StateFile(path, SETTINGS))["ours"].endings == whole["ours"].endings
+    assert run_jobs([OURS], 1, StateFile(path, SETTINGS))["ours"].endings == finished[1]
 
 
 def test_more_jobs_may_join_a_file(tmp_path: Path) -> None:
