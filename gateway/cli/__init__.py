@@ -20,6 +20,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from gateway import __version__
 from gateway.errors import ConfigError, GatewayError
+from gateway.running.memory import loading
 from policy_store.errors import StoreError
 
 FAILED: Final = 1
@@ -42,7 +43,8 @@ class LazyCommand:
     def load(self) -> Any:
         """The command itself."""
         module, _, attribute = self.target.partition(":")
-        found = getattr(import_module(module), attribute)
+        with loading():
+            found = getattr(import_module(module), attribute)
         if isinstance(found, typer.Typer):
             found.rich_markup_mode = None
             command: Any = typer.main.get_group(found)

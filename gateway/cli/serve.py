@@ -17,6 +17,7 @@ from gateway.cli.reading import has_keys, source_of
 from gateway.cli.sockets import bind
 from gateway.reloading.source import Loaded, ReadFrom
 from gateway.running.logs import configure_logging, get_logger
+from gateway.running.memory import starting
 from gateway.settings import read_settings
 from policy_store.embedded import EmbeddedValkey
 
@@ -56,7 +57,7 @@ def serve(
 def _serve_alone(loaded: Loaded, origin: ReadFrom, listener: socket.socket) -> None:
     """Serve in this process; an embedded store starts while the rest of the program is loaded."""
     settings = loaded.settings
-    with ExitStack() as resources:
+    with starting(), ExitStack() as resources:
         url: Future[str] | None = None
         if settings.redis_url is None:
             valkey = EmbeddedValkey()

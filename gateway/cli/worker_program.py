@@ -9,6 +9,9 @@ from __future__ import annotations
 import sys
 
 if __name__ == "__main__":
-    from gateway.cli.worker import main
+    from gateway.running.memory import starting
 
-    sys.exit(main(*sys.argv[1:]))
+    with starting():
+        from gateway.cli.worker import main
+
+        sys.exit(main(*sys.argv[1:]))

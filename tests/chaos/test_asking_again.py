@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
+from ssl import PROTOCOL_TLS_CLIENT, SSLContext
 from typing import Any, Final
 
+import httpx
 import openai
 
 from gateway.proof.recorded import read_log
@@ -23,17 +24,21 @@ SAID: Final = {
     "warm": "Good question! Look for the pole star tonight; it stands over the north.",
 }
 
+TRUSTING: Final = SSLContext(PROTOCOL_TLS_CLIENT)
+"""Clients on loopback need no authorities: reading them takes longer than an answer."""
+
 
 class Chat:
     """A chat application: OpenAI's client, a list of messages, and a button to ask again."""
 
     def __init__(self, url: str, *, is_streamed: bool) -> None:
-        self._client = partial(openai.AsyncOpenAI, base_url=f"{url}/v1", api_key="any")
+        self._url = f"{url}/v1"
         self._is_streamed = is_streamed
 
     async def answer(self, messages: list[Any]) -> str:
         """What comes back for a conversation."""
-        async with self._client() as client:
+        connections = httpx.AsyncClient(verify=TRUSTING)
+        async with openai.AsyncOpenAI(base_url=self._url, api_key="any", http_client=connections) as client:
             return await self._said(client.chat.completions, messages)
 
     async def _said(self, asked: Any, messages: list[Any]) -> str:
@@ -83,7 +88,13 @@ async def test_a_client_that_only_resends_its_history_decides_an_experiment(
     redis.start()
     try:
         promotion = {"min_comparisons": 20, "min_duration": "0s", "min_voters": 0}
-        made = [serve(traffic={"share": 1.0, "collect": "regenerate"}, promotion=promotion) for _ in range(2)]
+        terms: dict[str, Any] = {
+            "traffic": {"share": 1.0, "collect": "regenerate"},
+            "promotion": promotion,
+            "delta": 0.1,
+            "epsilon": 0.1,
+        }
+        made = [serve(**terms) for _ in range(2)]
         # A store that answers late on a busy machine would cost a comparison, as it should.
         settings = {"LLMPO_REDIS_URL": redis.url, "LLMPO_STORE_TIMEOUT_SECONDS": "20"}
         one, other = [await each.start(**settings) for each in made]

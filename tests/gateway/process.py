@@ -14,12 +14,15 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
 
 from tests.gateway.whole import Condition, Whole, eventually
 from tests.pace import PATIENCE_SECONDS
+
+AUTHORITY: Final = Path(__file__).parents[1] / "data" / "authority.pem"
+"""The only authority that processes of tests trust: reading a system's takes a tenth of their start."""
 
 _ADDRESS = re.compile(r"http://[\w.\[\]:]+")
 
@@ -54,6 +57,7 @@ class Served:
             "LLMPO_LOG_JSON": "true",
             "LLMPO_PLAN_INTERVAL_SECONDS": "0.05",
             "LLMPO_REFRESH_SECONDS": "0.05",
+            "SSL_CERT_FILE": str(AUTHORITY),
             **settings,
         }
         command = [sys.executable, "-m", "gateway.cli", "serve", "--config", str(self._file)]

@@ -149,3 +149,15 @@ async def test_a_transaction_stays_one(client: ServerClient) -> None:
         pipeline.execute_command("SET", TEXT, "1")
         pipeline.execute_command("INCR", TEXT)
         assert [int(reply) for reply in await pipeline.execute()] == [1, 2]
+
+
+async def test_a_new_connection_reads_no_file(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver would look its own version up on the disk, while everything else waits."""
+
+    def version(name: str) -> str:
+        raise AssertionError(name)
+
+    monkeypatch.setattr("redis.utils.metadata.version", version)
+    client = connect(store_url, timeout_seconds=PATIENCE_SECONDS)
+    assert await client.get(TEXT) is None
+    await client.aclose()

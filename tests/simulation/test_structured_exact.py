@@ -38,12 +38,12 @@ def test_wrong_promotions_stay_within_the_error_level() -> None:
     """The winner is ruled out, at a lax level, at most at the rate delta plus three standard errors."""
     near = grid("near", {"m": {"a": 0.0, "b": -0.15}, "p": {"x": 0.0, "y": -0.8}})
 
-    summary = simulate(Trial(near, space="linear", delta=0.2, refresh_every=25), 300, seed=5)
+    summary = simulate(Trial(near, space="linear", delta=0.2, refresh_every=25), 150, seed=5)
 
     ended = summary.outcomes
-    assert summary.wrong + ended["no_winner"] <= 300 * 0.2 + 3 * np.sqrt(300 * 0.2 * 0.8)
-    assert ended["winner"] + ended["no_winner"] == 300
-    assert ended["winner"] >= 0.99 * 300
+    assert summary.wrong + ended["no_winner"] <= 150 * 0.2 + 3 * np.sqrt(150 * 0.2 * 0.8)
+    assert ended["winner"] + ended["no_winner"] == 150
+    assert ended["winner"] >= 0.99 * 150
 
 
 def test_features_that_are_wrong_cost_comparisons_and_not_the_promise() -> None:
@@ -53,17 +53,17 @@ def test_features_that_are_wrong_cost_comparisons_and_not_the_promise() -> None:
     truth = bradley_terry("misled", scores)
     misled = World("misled", truth.labels, truth.preferences, features=two_axes.features)
 
-    summary = simulate(Trial(misled, space="linear", delta=0.1), 200, seed=2)
+    summary = simulate(Trial(misled, space="linear", delta=0.1), 100, seed=2)
 
-    assert summary.outcomes["winner"] == 200
-    assert summary.wrong <= 20
+    assert summary.outcomes["winner"] == 100
+    assert summary.wrong <= 10
 
 
 def test_margin_is_certified_with_features_too() -> None:
     """The same evidence certifies a policy as no worse."""
-    summary = simulate(Trial(GRID, space="linear", epsilon=0.1), 20, seed=3)
+    summary = simulate(Trial(GRID, space="linear", epsilon=0.1), 10, seed=3)
 
-    assert summary.outcomes["no_worse"] == 20
+    assert summary.outcomes["no_worse"] == 10
     assert summary.wrong <= 1
 
 

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from tests.e2e.real_models.stage import Gateway, Models, gateway, model_servers
+from tests.e2e.real_models.stage import CONFIG, Gateway, Models, gateway, model_servers
 from tests.e2e.real_models.tasks import TASKS
 from tests.e2e.real_models.users import Visit, connect, use_until_decided
 from tests.e2e.real_models.verifying import fetch_log
 
 SEED = 1
+FILES = ("gateway", "judging")
+QUICK: dict[str, Any] = {
+    "delta": 0.2,
+    "epsilon": 0.1,
+    "promotion": {"min_comparisons": 8, "min_duration": "0s"},
+}
+"""Decides an experiment in half of the answers; how often that is wrong is not for real models to show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +53,22 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Models]:
 
 @pytest.fixture(scope="package")
 def real_gateway(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """The gateway in front of them."""
-    with gateway(models, tmp_path_factory.mktemp("gateway")) as running:
+    """The gateway in front of them, with all experiments of this folder."""
+    folder = tmp_path_factory.mktemp("gateway")
+    with gateway(models, folder, _configured(folder)) as running:
         yield running
+
+
+def _configured(folder: Path) -> Path:
+    """One file of `gateway.yaml`, whose experiments become `QUICK`, and of `judging.yaml`."""
+    deciding, judged = (yaml.safe_load((CONFIG.with_name(f"{name}.yaml")).read_text()) for name in FILES)
+    models = {each["model_name"]: each for each in (*deciding["model_list"], *judged["model_list"])}
+    quick = {name: {**each, **QUICK} for name, each in deciding["experiments"].items()}
+    shutil.copytree(CONFIG.with_name("prompts"), folder / "prompts")
+    file = folder / "gateway.yaml"
+    fields = {"model_list": [*models.values()], "experiments": {**quick, **judged["experiments"]}}
+    file.write_text(json.dumps(fields))  # JSON is YAML
+    return file
 
 
 @pytest.fixture(scope="package", params=sorted(TASKS))

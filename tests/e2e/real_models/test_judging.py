@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.real_models.stage import CONFIG, Gateway, Models, gateway
+from tests.e2e.real_models.stage import Gateway
 from tests.e2e.real_models.users import connect
 from tests.pace import PATIENCE_SECONDS
 
 pytestmark = [pytest.mark.real_models, pytest.mark.timeout(600)]
 
 EXPERIMENT = "capitals"
-LANDS = ("France", "Italy", "Japan")
+LANDS = ("France", "Italy")
 
 
-@pytest.fixture(scope="module")
-def judged_gateway(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway whose experiment has SmolLM2 as its judge."""
-    config = CONFIG.with_name("judging.yaml")
-    with gateway(models, tmp_path_factory.mktemp("judged"), config) as running:
-        yield running
-
-
-def test_a_real_model_judges(judged_gateway: Gateway, tmp_path: Path) -> None:
+def test_a_real_model_judges(real_gateway: Gateway) -> None:
     """Each question comes to one comparison, and every verdict of the model is accounted for.
 
     A model of this size mostly insists on a position or says something else than a verdict. What matters is
     that none of this is taken for a preference.
     """
-    account = asyncio.run(_asked(judged_gateway))
+    account = asyncio.run(_asked(real_gateway))
     judge, counted = account["judge"], account["comparisons"]
     decisive = sum(map(sum, account["wins"]))
 

@@ -10,17 +10,15 @@ import openai
 import pytest
 
 from tests.e2e.real_models.stage import MODEL, Gateway, Models
-from tests.e2e.real_models.users import ask, connect
-from tests.pace import PATIENCE_SECONDS
+from tests.e2e.real_models.users import ask, connect, http
 
 pytestmark = pytest.mark.real_models
 
-SECONDS = PATIENCE_SECONDS
 REQUEST = {
     "model": MODEL,
     "messages": [{"role": "user", "content": "Name three colours."}],
     "temperature": 0,
-    "max_tokens": 12,
+    "max_tokens": 5,
 }
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -41,7 +39,7 @@ VOLATILE = re.compile(rb'"id":"[^"]*"|"created":\d+|"timings":\{[^}]*\}')
 
 
 def _post(url: str, body: dict[str, Any]) -> httpx.Response:
-    return httpx.post(f"{url}/v1/chat/completions", json=body, timeout=SECONDS)
+    return http().post(f"{url}/v1/chat/completions", json=body)
 
 
 def _media_type(response: httpx.Response) -> str:
@@ -87,7 +85,7 @@ def test_the_servers_refusal_reaches_the_caller(models: Models, real_gateway: Ga
 async def test_another_providers_format_is_translated(real_gateway: Gateway, stream: bool) -> None:
     """A translated request gets the same answer as the server's OpenAI endpoint gives."""
     async with connect(real_gateway.url) as client:
-        options = {"temperature": 0, "max_tokens": 12}
+        options = {"temperature": 0, "max_tokens": 5}
         _, expected = await ask(client, MODEL, "Name three colours.", stream=stream, **options)
         _, translated = await ask(
             client, "smollm2-by-anthropic-format", "Name three colours.", stream=stream, **options

@@ -14,6 +14,7 @@ import openai
 import pytest
 
 from tests.e2e.real_models.stage import MODEL, Gateway, Models
+from tests.e2e.real_models.users import http
 from tests.pace import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.real_models
@@ -26,7 +27,7 @@ PARTS = [{"role": "user", "content": [{"type": "text", "text": "Name three colou
 NOW = {"name": "now", "description": "The time.", "parameters": {"type": "object", "properties": {}}}
 TOOL = {"type": "function", "function": NOW}
 CALLED = {"id": "call_1", "type": "function", "function": {"name": "now", "arguments": "{}"}}
-CHAT = {"messages": SAYS, "max_tokens": 8, "temperature": 0, "seed": 7}
+CHAT = {"messages": SAYS, "max_tokens": 4, "temperature": 0, "seed": 7}
 REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     "chat-two-choices": ("chat/completions", {**CHAT, "n": 2}),
     "chat-tools": ("chat/completions", {**CHAT, "tools": [TOOL], "parallel_tool_calls": True}),
@@ -43,16 +44,16 @@ REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "chat-parts": ("chat/completions", {**CHAT, "messages": PARTS}),
     "chat-unknown-field": ("chat/completions", {**CHAT, "sampler_of_tomorrow": 1}),
-    "responses": ("responses", {"input": "Name three colours.", "max_output_tokens": 8, "temperature": 0}),
+    "responses": ("responses", {"input": "Name three colours.", "max_output_tokens": 4, "temperature": 0}),
     "responses-instructed": (
         "responses",
-        {"input": SAYS, "instructions": "Be brief.", "max_output_tokens": 8, "temperature": 0},
+        {"input": SAYS, "instructions": "Be brief.", "max_output_tokens": 4, "temperature": 0},
     ),
-    "completions": ("completions", {"prompt": "Red, green and", "max_tokens": 8, "temperature": 0}),
-    "messages": ("messages", {"messages": SAYS, "max_tokens": 8, "temperature": 0}),
+    "completions": ("completions", {"prompt": "Red, green and", "max_tokens": 4, "temperature": 0}),
+    "messages": ("messages", {"messages": SAYS, "max_tokens": 4, "temperature": 0}),
     "messages-system": (
         "messages",
-        {"messages": SAYS, "system": "Be brief.", "max_tokens": 8, "temperature": 0},
+        {"messages": SAYS, "system": "Be brief.", "max_tokens": 4, "temperature": 0},
     ),
 }
 IMAGE = (
@@ -93,10 +94,10 @@ def both(models: Models, gateway: Gateway, case: str, **fields: Any) -> tuple[ht
     direct = {"model": MODEL, **request, **fields}
     relayed = {**direct, "model": ANTHROPIC_MODEL if path == "messages" else MODEL}
     url = f"{models.urls[MODEL]}/v1/{path}"
-    httpx.post(url, json=direct, timeout=SECONDS)  # the prompt is in the server's cache from now on
+    http().post(url, json=direct)  # the prompt is in the server's cache from now on
     return (
-        httpx.post(url, json=direct, timeout=SECONDS),
-        httpx.post(f"{gateway.url}/v1/{path}", json=relayed, timeout=SECONDS),
+        http().post(url, json=direct),
+        http().post(f"{gateway.url}/v1/{path}", json=relayed),
     )
 
 
@@ -150,16 +151,16 @@ async def test_the_official_clients_read_the_same(models: Models, real_gateway: 
             anthropic.AsyncAnthropic(base_url=url, api_key="x", timeout=SECONDS) as other,
         ):
             options: dict[str, Any] = {"model": MODEL, "temperature": 0}
-            response = await client.responses.create(input=ASKED, max_output_tokens=8, **options)
+            response = await client.responses.create(input=ASKED, max_output_tokens=4, **options)
             # The server's events lack indices that the client's own accumulation needs.
-            events = await client.responses.create(input=ASKED, max_output_tokens=8, stream=True, **options)
+            events = await client.responses.create(input=ASKED, max_output_tokens=4, stream=True, **options)
             deltas = [event.delta async for event in events if event.type == "response.output_text.delta"]
             vectors = await client.embeddings.create(model=MODEL, input=["Red", "Green"])
-            completed = await client.completions.create(prompt="Red, green and", max_tokens=8, **options)
+            completed = await client.completions.create(prompt="Red, green and", max_tokens=4, **options)
             async with other.messages.stream(
                 model=claude,
                 extra_body={"temperature": 0},
-                max_tokens=8,
+                max_tokens=4,
                 messages=SAYS,  # type: ignore[arg-type]
             ) as streamed:
                 message = await streamed.get_final_message()
@@ -186,7 +187,7 @@ def test_a_real_experiment_answers_in_every_format(real_gateway: Gateway, path: 
         "messages": {"messages": messages, "max_tokens": 16},
     }
     body = {"model": "add-two-numbers", **asked[path]}
-    answer = httpx.post(f"{real_gateway.url}/v1/{path}", json=body, timeout=SECONDS)
+    answer = http().post(f"{real_gateway.url}/v1/{path}", json=body)
     assert answer.status_code == 200, answer.text
     assert answer.json()["model"] == "add-two-numbers"
     assert MODEL not in answer.text

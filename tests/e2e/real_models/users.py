@@ -10,11 +10,14 @@ import random
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, cast
 
+import httpx
 import openai
 
 from tests.e2e.real_models.tasks import TASKS, Item, Task
+from tests.pace import PATIENCE_SECONDS
 
 USERS = 2  # as many as a model server has slots
 MAX_VISITS = 400  # some six times as many as an experiment here takes
@@ -40,6 +43,13 @@ class Visit:
 
 class UndecidedError(AssertionError):
     """Users asked far more than a decision takes, and there is none."""
+
+
+@cache
+def http() -> httpx.Client:
+    """A client for single requests: making one takes longer than a short answer."""
+    none_kept = httpx.Limits(max_keepalive_connections=0)  # the model servers end idle ones
+    return httpx.Client(timeout=PATIENCE_SECONDS, limits=none_kept)
 
 
 def connect(url: str) -> openai.AsyncOpenAI:

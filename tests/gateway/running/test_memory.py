@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.running.memory import loading, settle_memory
+from gateway.running.memory import loading, settle_memory, starting
 
 
 class Module:
@@ -52,4 +52,21 @@ def test_a_library_that_cannot_be_loaded_does_not_end_garbage_collection() -> No
     """A missing package is an error of one request's, not of the process."""
     with pytest.raises(ModuleNotFoundError), loading():
         raise ModuleNotFoundError
+    assert gc.isenabled()
+
+
+def test_nothing_is_collected_before_the_start_up_is_over() -> None:
+    """Neither while more is loaded on the way; from the end of the start-up on, garbage is collected."""
+    with starting():
+        with loading():
+            pass
+        assert not gc.isenabled()
+        settle_memory()
+        assert gc.isenabled()
+
+
+def test_a_start_that_fails_leaves_garbage_collection_on() -> None:
+    """A command that refuses its configuration may have more to do."""
+    with pytest.raises(LookupError), starting():
+        raise LookupError
     assert gc.isenabled()
