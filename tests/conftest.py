@@ -8,7 +8,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import ExitStack
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import structlog
@@ -21,6 +21,12 @@ from policy_store.store import PolicyStore
 from tests.ordering import InOrder, place
 from tests.pace import PATIENCE_SECONDS
 from tests.servers import GROUPS, SERVERS, ServerGroup, free_port
+
+_ABOUT_CONNECTIONS: Final = {
+    *("test_address", "test_connections", "test_experiments"),
+    *("test_failover", "test_faults", "test_replicas", "test_shared_trips"),
+}
+"""Files of tests of the store that depend on how a server is found, asked and lost."""
 
 
 @pytest.hookimpl(wrapper=True)
@@ -43,11 +49,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, N
 
 
 def _mark_long(items: list[pytest.Item]) -> None:
-    """What all servers do alike takes long on all of them."""
+    """What all servers do alike takes long on all of them.
+
+    Behind Sentinels is one server as well, which is asked like any other once it is found. So only what is
+    about finding and losing it is tried there each time.
+    """
     for item in items:
         cases = getattr(getattr(item, "callspec", None), "params", {})
         kind = cases.get("store_server")
-        if kind == "redis" or (kind in GROUPS and len(cases) > 1):
+        is_as_usual = kind == "sentinel" and item.path.stem not in _ABOUT_CONNECTIONS
+        if kind == "redis" or is_as_usual or (kind in GROUPS and len(cases) > 1):
             item.add_marker(pytest.mark.long)
 
 

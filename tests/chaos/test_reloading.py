@@ -57,13 +57,35 @@ class Traffic:
                 await caller
 
 
+FILES = ({"incumbent": "warm"}, {"incumbent": "plain"})
+
+
+async def _after_reload(
+    served: Served, gateway: Whole, upstream: FakeUpstream, way: str, change: dict[str, Any]
+) -> set[tuple[int, str]]:
+    """What all workers say once they have the file with this change, by a signal or a request."""
+    fields = configured(upstream)
+    fields["experiments"]["support"] |= change
+    del fields["model_list"][0]["litellm_params"]["api_key"]
+    served.write(fields)
+    workers = sum(line["event"] == "worker_ready" for line in served.events) or 1
+    if way == "signal":
+        served.hang_up()
+        await served.eventually(lambda: served.has_told("config_reloaded", workers), "all reloaded")
+    else:
+        reply = await gateway.call("POST", "/v1/config/reload")
+        assert reply.status == 200, reply.body
+        assert [one["state"] for one in reply.json["replicas"]] == ["current"] * workers
+    return {await said(gateway) for _ in range(12)}
+
+
 @pytest.mark.parametrize(
-    ("options", "way"), [((), "signal"), (("--workers", "2"), "signal"), (("--workers", "2"), "request")]
+    ("options", "ways"), [((), ["signal"]), (("--workers", "2"), ["signal", "request"])], ids=["one", "two"]
 )
-async def test_requests_run_throughout_a_reload_and_all_workers_swap(
-    serve: Callable[..., Served], upstream: FakeUpstream, options: tuple[str, ...], way: str
+async def test_requests_run_throughout_reloads_and_all_workers_swap(
+    serve: Callable[..., Served], upstream: FakeUpstream, options: tuple[str, ...], ways: list[str]
 ) -> None:
-    """No request fails, a stream begun before ends whole, and every worker answers by the new file."""
+    """No request fails, a stream begun before ends whole, and every worker answers by the newest file."""
     may_end = asyncio.Event()
 
     async def slowly(exchange: Exchange) -> None:
@@ -89,25 +111,15 @@ async def test_requests_run_throughout_a_reload_and_all_workers_swap(
     ) as stream:
         assert b"old" in await stream.content.readany()
 
-        fields = configured(upstream)
-        fields["experiments"]["support"]["incumbent"] = "warm"
-        del fields["model_list"][0]["litellm_params"]["api_key"]
-        served.write(fields)
-        if way == "signal":
-            served.hang_up()
-            await served.eventually(
-                lambda: served.has_told("config_reloaded", 2 if options else 1), "all reloaded"
-            )
-        else:
-            reply = await gateway.call("POST", "/v1/config/reload")
-            assert reply.status == 200, reply.body
-            assert [one["state"] for one in reply.json["replicas"]] == ["current"] * (2 if options else 1)
-        after = [await said(gateway) for _ in range(12)]
+        swapped = [
+            await _after_reload(served, gateway, upstream, *change)
+            for change in zip(ways, FILES, strict=False)
+        ]
         may_end.set()
         rest = await stream.content.read()
     await traffic.end()
 
-    assert set(after) == {(200, "new")}
+    assert swapped == [{(200, "new")}, {(200, "old")}][: len(ways)]
     assert set(traffic.replies) <= {(200, "old"), (200, "new")}
     assert b" still" in rest
     assert rest.endswith(b"data: [DONE]\n\n")

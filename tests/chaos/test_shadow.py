@@ -66,7 +66,7 @@ async def test_a_judge_decides_while_callers_see_only_the_incumbent(
     upstream.on("warm", answer("Gladly: thither."))
     upstream.on("judge", likes("Gladly"))
     settings = {"LLMPO_REDIS_URL": redis.url, "LLMPO_STORE_TIMEOUT_SECONDS": "20"}
-    made = [judged(), judged()]
+    made = [judged(delta=0.1, epsilon=0.1) for _ in range(2)]
     one, other = [await each.start(**settings) for each in made]
     await one.planned()
     for number in range(8):

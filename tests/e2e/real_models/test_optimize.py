@@ -66,19 +66,17 @@ def test_best_policy_is_found_with_a_part_of_the_answers(models: Models, tmp_pat
 
 def test_poor_judge_gives_ties(models: Models, tmp_path: Path) -> None:
     """A model too small to judge prefers a place, or says nothing one can read: no evidence arises."""
-    (tmp_path / "rubric.j2").write_text("Which sum is right? Say A, B or TIE.")
     judge = {
         "llm": {
             "model": "smollm2-cut",
             "may_be_candidate": True,
-            "rubric": str(tmp_path / "rubric.j2"),  # the usual one takes such a model seconds to read
             "params": {"temperature": 0, "max_tokens": 8},
         }
     }
-    status, summary = optimize(tmp_path, models, judge=judge, max_comparisons=2)
+    status, summary = optimize(tmp_path, models, judge=judge, max_comparisons=1)
 
     verdicts = summary["judge"]["verdicts"]
     assert status == 3
     assert summary["judge"]["is_candidate"]
-    assert sum(verdicts.values()) == 2
+    assert sum(verdicts.values()) == 1
     assert summary["ties"] >= verdicts.get("unreadable", 0) + verdicts.get("disagreed", 0)
