@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gateway.errors import InvalidRequestError
+from gateway.upstream.structure import outside_strings
 
 # Memory of Python's objects: an object with its first fields, or an array; and each further field or item
 # with its value.
 _CONTAINER_BYTES: Final = 256
 _FIELD_BYTES: Final = 160
 _ITEM_BYTES: Final = 64
-_STEP_BYTES: Final = 128 * 1024
-"""Length of text counted at a time; other requests are answered in between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +67,9 @@ async def check_weight(text: bytes, bounds: Bounds) -> None:
     """
     if await _is_light(text, bounds):
         return
-    containers = fields = commas = at = 0
-    is_inside = False  # a string
-    while at < len(text):
-        end = _step_end(text, at)
-        parts = text[at:end].replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
-        outside = b"".join(parts[1 if is_inside else 0 :: 2])
-        is_inside = is_inside != (len(parts) % 2 == 0)
-        containers += outside.count(b"[") + outside.count(b"{")
-        fields += outside.count(b":")
-        commas += outside.count(b",")
+    for containers, fields, commas in outside_strings(text):
         # Commas stand between fields as well.
         _check_counts(bounds, containers, fields, commas - fields)
-        at = end
         await asyncio.sleep(0)
 
 
@@ -94,14 +83,6 @@ async def _is_light(text: bytes, bounds: Bounds) -> bool:
         if count > most:
             return False
     return True
-
-
-def _step_end(text: bytes, at: int) -> int:
-    """The end of a step that begins at `at`, never between a backslash and the character it escapes."""
-    end = min(at + _STEP_BYTES, len(text))
-    step = text[at:end]
-    is_escaping = (len(step) - len(step.rstrip(b"\\"))) % 2 == 1
-    return end - 1 if is_escaping and end < len(text) else end
 
 
 def check_shape(request: dict[str, Any], bounds: Bounds, text: bytes) -> int:

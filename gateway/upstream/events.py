@@ -22,6 +22,7 @@ from gateway.errors import UpstreamError
 from gateway.upstream.failures import broken, cut_short
 from gateway.upstream.json_text import parsed
 from gateway.upstream.sse import DONE, RawEvent, events_of
+from gateway.upstream.structure import LIGHT_BYTES, MOST_EVENT_STRUCTURE_BYTES, is_heavy
 from gateway.upstream.surfaces import SurfaceName
 
 Event = Mapping[str, Any]
@@ -256,6 +257,9 @@ class EventReader:
 
     def take(self, block: bytes) -> bytes:
         """The events of a block of whole events to pass on: all before the end or a failure."""
+        if len(block) > LIGHT_BYTES and is_heavy(block, MOST_EVENT_STRUCTURE_BYTES):
+            self.failure = _heavy
+            return b""
         return block if self._is_plain(block) else self._taken_apart(block)
 
     def end(self, rest: bytes) -> bytes:
@@ -347,6 +351,10 @@ def _split_named(text: bytes) -> tuple[bytes, bytes]:
 def objects(found: Any) -> list[Event]:
     """The parsed value if it is an object; the objects in it if it is a list."""
     return [one for one in (found if isinstance(found, list) else [found]) if isinstance(one, dict)]
+
+
+def _heavy() -> UpstreamError:
+    return broken("events with too much structure")
 
 
 def _malformed() -> UpstreamError:

@@ -46,6 +46,7 @@ from gateway.upstream.http.transport import (
 from gateway.upstream.json_text import as_utf8, parsed
 from gateway.upstream.retry_budget import RetryBudget
 from gateway.upstream.sse import EventCutter, has_event
+from gateway.upstream.structure import is_heavy
 from gateway.upstream.surfaces import Surface
 
 _OK: Final = range(200, 300)
@@ -341,6 +342,8 @@ def _broken_off(error: Exception) -> UpstreamError:
 
 def _check_answer(body: bytes, asked: UpstreamRequest) -> None:
     """Raise if a whole answer is an error: some providers report errors with status 200."""
+    if is_heavy(body):
+        raise broken("an answer with too much structure")
     try:
         answer = parsed(body)
     except ValueError as error:

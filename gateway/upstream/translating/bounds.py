@@ -20,6 +20,7 @@ from gateway.upstream.failures import broken
 from gateway.upstream.http.inflating import PACKED, PLAIN, Inflater
 from gateway.upstream.relay import MAX_ANSWER_BYTES, MAX_ERROR_BYTES
 from gateway.upstream.sse import MAX_EVENT_BYTES
+from gateway.upstream.structure import LIGHT_BYTES, MOST_STRUCTURE_BYTES, Structure
 from gateway.upstream.translating.asking import Asking, BrokenAnswerError, current_asking
 
 MAX_STREAM_BYTES: Final = 32 * 1024 * 1024
@@ -40,6 +41,7 @@ class _Gauge:
         self._has_lines = asking.is_streamed and not self._is_error
         self._most = _most_bytes(asking)
         self._size = self._line = 0
+        self._structure = Structure()
         self._inflater = _inflater(response)
 
     @property
@@ -58,12 +60,20 @@ class _Gauge:
                 self._size += len(piece)
                 if self._size > self._most:
                     raise BrokenAnswerError(broken("an answer that is too long"))
+                if self._size > LIGHT_BYTES:
+                    self._weigh(piece)
                 if self._has_lines:
                     yield from self._lines(piece)
                 else:
                     yield piece
         except zlib.error:
             raise BrokenAnswerError(broken("an answer that is not in the encoding it says")) from None
+
+    def _weigh(self, piece: bytes) -> None:
+        """Take in the structure of what comes after a light beginning, inside of strings as well."""
+        self._structure = self._structure.plus(piece)
+        if self._structure.bytes_parsed > MOST_STRUCTURE_BYTES:
+            raise BrokenAnswerError(broken("an answer with too much structure"))
 
     def _lines(self, piece: bytes) -> Iterator[bytes]:
         for line in piece.splitlines(keepends=True):

@@ -390,3 +390,11 @@ def _unusual(block: bytes) -> bytes:
 
 def _reported(_data: bytes) -> UpstreamError:
     return UpstreamError("It said so.", status=502, reason="error_in_body")
+
+
+def test_events_of_nothing_but_structure_are_not_parsed() -> None:
+    """What would take a quarter of a gigabyte ends the stream as a failure, and is not passed on."""
+    reader = EventReader(progress_of("chat"), _reported)
+    assert reader.take(b"data: [" + b"{}," * 2_200_000 + b"{}]\n\n") == b""
+    assert reader.failure is not None
+    assert "too much structure" in str(reader.failure())

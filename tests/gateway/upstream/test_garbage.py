@@ -130,6 +130,19 @@ async def test_an_answer_without_end_is_read_no_further(
     assert failed.value.reason == "protocol"
 
 
+async def test_an_answer_of_nothing_but_structure_is_not_parsed(relay: Relay, provider: Provider) -> None:
+    """Empty objects of a few megabytes would take half a gigabyte; it is the provider's failure."""
+    body = b'{"choices":[' + b"{}," * 4_300_000 + b"{}]}"
+
+    async def whole(exchange: Exchange) -> None:
+        await exchange.whole(body)
+
+    provider.on("small", whole)
+    with pytest.raises(UpstreamError, match="too much structure") as failed:
+        await relay.complete(request_to(provider))
+    assert (failed.value.status, failed.value.reason) == (502, "protocol")
+
+
 async def test_the_failures_of_a_model_and_all_its_fallbacks_are_freed(
     relay: Relay, provider: Provider
 ) -> None:

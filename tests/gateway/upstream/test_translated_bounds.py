@@ -87,6 +87,23 @@ async def test_a_whole_answer_is_read_up_to_its_bound(
 
 
 @pytest.mark.parametrize("kind", [endless, packed])
+async def test_a_whole_answer_has_a_bound_on_its_structure(
+    upstream: LitellmUpstream,
+    provider: FakeUpstream,
+    kind: Callable[[bytes, bytes], Behaviour],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Empty objects take many times the room of their brackets, so they are counted unparsed."""
+    monkeypatch.setattr("gateway.upstream.translating.bounds.LIGHT_BYTES", 1024)
+    monkeypatch.setattr("gateway.upstream.translating.bounds.MOST_STRUCTURE_BYTES", 1024 * 1024)
+    provider.on("claude", kind(b'{"content": [', b"{}," * 1024))
+    with pytest.raises(UpstreamError, match="too much structure") as failed:
+        await upstream.complete(request(provider))
+    assert (failed.value.status, failed.value.reason) == (502, "protocol")
+    assert len(provider.seen) == 1
+
+
+@pytest.mark.parametrize("kind", [endless, packed])
 async def test_an_event_is_read_up_to_its_bound(
     upstream: LitellmUpstream, provider: FakeUpstream, kind: Callable[[bytes, bytes], Behaviour]
 ) -> None:
