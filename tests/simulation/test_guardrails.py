@@ -11,7 +11,7 @@ import pytest
 
 from gateway.llm_po.guardrails import Contrast, in_steps, tripping_nats
 
-LEVEL, RUNS, PAIRS, HOUR = 0.1, 250, 400, 100
+LEVEL, RUNS, PAIRS, HOUR = 0.1, 150, 400, 100
 TOLERANCE = 0.05
 ABSOLUTE, RELATIVE = Contrast(1.0, -1.0, -TOLERANCE), Contrast(1.0, -1.2, 0.0)
 Draw = Callable[[random.Random, int], tuple[float, float]]

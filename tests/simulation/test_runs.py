@@ -179,7 +179,7 @@ def test_many_runs_go_side_by_side_in_larger_batches() -> None:
 
 def test_batches_do_not_depend_on_one_another() -> None:
     """A later batch gives the same endings when it is run alone."""
-    trial = Trial(WORLD)
+    trial = Trial(WORLD, refresh_every=20)
 
     alone = run_batch(trial, batches(trial, 130)[1], seed=3)
 
