@@ -150,7 +150,9 @@ class Choosing(LlmPo):
     def pairs(self, situation: Situation, draws: int, rng: np.random.Generator) -> IntArray:
         """Pairs drawn as ours are, but for the opponents."""
 
-        def promise(fitted: Fit, missing: FloatArray, threshold: float, _: FloatArray) -> FloatArray:
+        def promise(
+            fitted: Fit, missing: FloatArray, threshold: float, _: FloatArray, __: IntArray | None = None
+        ) -> FloatArray:
             worth = self._rule(situation, fitted, missing, threshold)
             return np.where(np.eye(situation.policies), -1.0, worth)
 

@@ -19,6 +19,9 @@ from gateway.llm_po.wins import FloatArray, IntArray
 DRAWS: Final = 128
 """Pairs drawn per refresh; their shares are the published distribution."""
 
+PAIRS_PER_DRAW: Final = 4
+"""How many of them come from each draw of the posterior (docs/decisions/0178-pairs-per-draw.md)."""
+
 _SMALLEST_PROBABILITY: Final = 1e-3  # of the most likely pair's
 
 

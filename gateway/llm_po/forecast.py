@@ -73,11 +73,9 @@ class _Behind:
         odds = np.exp(_SHARED_SPREAD * (np.log(bounded) - np.log1p(-bounded)))
         everyone = np.arange(self.chance.shape[1])
         odds[:, everyone, everyone] = 0.0
-        not_best = np.zeros(self.chance.shape[:2])
-        for node, weight in zip(_NODES, _NODE_WEIGHTS, strict=True):
-            given = odds * math.exp(-_LOGISTIC_SCALE * node)  # odds of being behind, given what is shared
-            not_best -= weight * np.expm1(-np.log1p(given, out=given).sum(axis=2))
-        return not_best
+        given = np.multiply.outer(np.exp(-_LOGISTIC_SCALE * _NODES), odds)  # what rivals share is known
+        log_best = -np.log1p(given, out=given).sum(axis=3)
+        return np.asarray(-np.tensordot(_NODE_WEIGHTS, np.expm1(log_best), 1))
 
     @property
     def forecast_if_not_best(self) -> FloatArray:

@@ -18,7 +18,7 @@ import numpy as np
 
 from gateway.llm_po.bradley_terry import Fit, logistic
 from gateway.llm_po.draws import information_below
-from gateway.llm_po.wins import FloatArray
+from gateway.llm_po.wins import FloatArray, IntArray
 
 _LOOK_AHEAD: Final = 1 / 8
 """Share of the comparisons still needed that are looked ahead; one comparison at least."""
@@ -33,7 +33,9 @@ _NODES, _RAW_WEIGHTS = np.polynomial.hermite_e.hermegauss(5)
 _NODE_WEIGHTS: Final = _RAW_WEIGHTS / _RAW_WEIGHTS.sum()
 
 
-def promise(fit: Fit, missing: FloatArray, threshold: float, prices: FloatArray) -> FloatArray:
+def promise(
+    fit: Fit, missing: FloatArray, threshold: float, prices: FloatArray, rivals: IntArray | None = None
+) -> FloatArray:
     """What a comparison with each rival is worth against each policy, in nats per price, shape (R, K, K).
 
     Below 0 for the policy itself. The logit of a pair is taken to be normal, with its posterior mean and
@@ -45,6 +47,7 @@ def promise(fit: Fit, missing: FloatArray, threshold: float, prices: FloatArray)
         threshold: h: a comparison tells kl(q, h) where q, the posterior mean of P(policy preferred to rival),
             is below it.
         prices: The price of a comparison of each pair, shape (R or 1, K, K).
+        rivals: The rivals to look ahead with, shape (R, N), if the worth of others is not used; None for all.
     """
     logits, variance = fit.logit_moments
     prices = np.broadcast_to(prices, logits.shape)
@@ -54,12 +57,12 @@ def promise(fit: Fit, missing: FloatArray, threshold: float, prices: FloatArray)
     rate = np.where(itself, -1.0, np.zeros_like(logits))
     rate[may_beat] = pairs.rate()
     second, first = np.moveaxis(np.partition(rate, -2, axis=2)[..., -2:], 2, 0)[..., None]
-    others = np.where(rate >= first, second, first)[may_beat]
-    first = np.broadcast_to(first, rate.shape)[may_beat]
-    left = np.broadcast_to(missing[..., None], rate.shape)[may_beat] / np.maximum(first, _SMALLEST_RATE)
-    ahead = np.maximum(_LOOK_AHEAD * left, pairs.prices)
-    gain = np.maximum(pairs.best_rate_after(ahead / pairs.prices, others) - first, 0.0)
-    rate[may_beat] += gain * np.maximum(left / ahead - 1, 0.0)
+    others = np.where(rate >= first, second, first)
+    first, missing = np.broadcast_to(first, rate.shape), np.broadcast_to(missing[..., None], rate.shape)
+    if rivals is not None:
+        may_beat &= (rivals[..., None] == np.arange(logits.shape[1])).any(axis=1)[:, None]
+        pairs = _Pairs(logits[may_beat], variance[may_beat], prices[may_beat], threshold)
+    rate[may_beat] += pairs.by_looking_ahead(first[may_beat], others[may_beat], missing[may_beat])
     return rate
 
 
@@ -75,6 +78,19 @@ class _Pairs:
     def rate(self) -> FloatArray:
         """What a comparison is expected to tell per price, if its forecast is the posterior mean."""
         return self._rate(self.logits, self.variance)
+
+    def by_looking_ahead(self, best: FloatArray, others: FloatArray, missing: FloatArray) -> FloatArray:
+        """What a comparison may find for those that follow, per price.
+
+        Args:
+            best: The best rate of now against each policy.
+            others: The best one without the rival.
+            missing: Nats still missing against the policy.
+        """
+        left = missing / np.maximum(best, _SMALLEST_RATE)
+        ahead = np.maximum(_LOOK_AHEAD * left, self.prices)
+        gain = np.maximum(self.best_rate_after(ahead / self.prices, others) - best, 0.0)
+        return np.asarray(gain * np.maximum(left / ahead - 1, 0.0))
 
     def best_rate_after(self, comparisons: FloatArray, others: FloatArray) -> FloatArray:
         """The expected rate of the better of the rival, after so many comparisons with it, and the others."""

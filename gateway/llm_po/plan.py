@@ -16,7 +16,7 @@ import numpy as np
 
 from gateway.llm_po.bradley_terry import Fit, fit
 from gateway.llm_po.checks import same_policies
-from gateway.llm_po.distribution import DRAWS, from_shares, pair_distribution
+from gateway.llm_po.distribution import DRAWS, PAIRS_PER_DRAW, from_shares, pair_distribution
 from gateway.llm_po.errors import DesignError
 from gateway.llm_po.evidence import Tally
 from gateway.llm_po.exposure import Caps, Mix, capped_mix
@@ -129,7 +129,8 @@ def plan(
     if design.features is not None and design.stopping == "lr-mixture":
         found = _structured_plan(situation, tally, design.features, published, rng, start, caps)
         return replace(found, used=used(model, len(sources)))
-    mix = capped_mix(lambda each: Mix(*pair_distribution(LlmPo(), each, rng)), situation, caps)
+    sampler = LlmPo(PAIRS_PER_DRAW)
+    mix = capped_mix(lambda each: Mix(*pair_distribution(sampler, each, rng)), situation, caps)
     evidence_nats, needed_nats = progress(tally, design)
     # Preferences in a cycle are looked for in the comparisons themselves, whatever others said of them.
     own = fit(tally.wins[None], alone) if sources else model

@@ -25,6 +25,7 @@ from gateway.llm_po.forecast import CLEARED, chance_preferred
 from gateway.llm_po.lines import NANO, elimination_threshold
 from gateway.llm_po.no_worse import against_best, against_rivals
 from gateway.llm_po.opponents import promise
+from gateway.llm_po.scalars import whole_number
 from gateway.llm_po.stopping import Design, beaten_nats
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray
 
@@ -118,21 +119,32 @@ class Sampler(Protocol):
 
 
 class LlmPo:
-    """Top-two Thompson sampling: challengers drawn by remaining work, opponents by what they may tell."""
+    """Top-two Thompson sampling: challengers drawn by remaining work, opponents by what they may tell.
+
+    Args:
+        each: How many pairs come from a draw of the posterior, which takes far longer than drawing them.
+    """
+
+    def __init__(self, each: int = 1) -> None:
+        self._each = whole_number(each, "each", 1)
 
     def pairs(self, situation: Situation, draws: int, rng: np.random.Generator) -> IntArray:
         """Pairs drawn for the certificate that the design needs."""
+        of_posterior = -(-draws // self._each)
+        return self._pairs(situation, of_posterior, rng)[:, :draws]
+
+    def _pairs(self, situation: Situation, draws: int, rng: np.random.Generator) -> IntArray:
         design = situation.design
         if design.epsilon == 0:
-            return _winner_pairs(situation, draws, rng)
+            return _winner_pairs(situation, draws, self._each, rng)
         if design.promise == "no_worse_than_best":
-            return _no_worse_than_best_pairs(situation, draws, rng)
+            return _no_worse_than_best_pairs(situation, draws, self._each, rng)
         if design.promise == "no_worse_than_any":
-            return _no_worse_than_any_pairs(situation, draws, rng)
+            return _no_worse_than_any_pairs(situation, draws, self._each, rng)
         assert_never(design.promise)
 
 
-def _winner_pairs(situation: Situation, draws: int, rng: np.random.Generator) -> IntArray:
+def _winner_pairs(situation: Situation, draws: int, each: int, rng: np.random.Generator) -> IntArray:
     """Surviving challengers, each with the rival that promises most evidence against it.
 
     In a posterior draw the leader is the survivor hardest to rule out; every other survivor is a challenger
@@ -147,12 +159,12 @@ def _winner_pairs(situation: Situation, draws: int, rng: np.random.Generator) ->
     work = np.where(surviving, missing[:, None, :] + _TINY, 0.0) / pace
     np.put_along_axis(work, leaders[..., None], 0.0, axis=2)
     work += _TINY * (work.sum(axis=2, keepdims=True) == 0)  # if no challenger is left, any pair is as good
-    challengers = _categorical(work, rng)
+    challengers = _categorical(work.repeat(each, axis=1), rng)
     rivals = _clearest_rivals(promise(fitted, missing, 0.5, situation.prices), challengers, rng)
     pairs = np.stack([challengers, rivals], axis=2)
     for run in np.flatnonzero(situation.eliminated.sum(axis=1) == situation.policies - 1):
         survivor = int(np.flatnonzero(~situation.eliminated[run])[0])
-        pairs[run] = _doubtful_pairs(situation, int(run), survivor, draws, rng)
+        pairs[run] = _doubtful_pairs(situation, int(run), survivor, pairs.shape[1], rng)
     return pairs
 
 
@@ -177,7 +189,9 @@ def _doubtful_pairs(
     return np.stack([np.full(draws, policy), rivals], axis=1)
 
 
-def _no_worse_than_best_pairs(situation: Situation, draws: int, rng: np.random.Generator) -> IntArray:
+def _no_worse_than_best_pairs(
+    situation: Situation, draws: int, each: int, rng: np.random.Generator
+) -> IntArray:
     """A rival of the policy that is cheapest to certify in a draw, and the best opponent against this rival.
 
     A rival j of s is settled by evidence against j being the best. It comes from comparisons with s, which
@@ -191,14 +205,14 @@ def _no_worse_than_best_pairs(situation: Situation, draws: int, rng: np.random.G
     elsewhere = promise(fitted, missing, 0.5, situation.prices)
     clearest = elsewhere.argmax(axis=2)
     by_clearest = information_below(drawn.against(clearest), 0.5)
-    certified, rivals = _certified_and_rivals(situation, drawn, by_clearest, rng)
+    certified, rivals = _certified_and_rivals(situation, drawn, by_clearest, each, rng)
     runs = np.arange(situation.wins.shape[0])[:, None]
-    direct = promise(fitted, missing, threshold, situation.prices)[runs, rivals, certified]
+    direct = promise(fitted, missing, threshold, situation.prices, certified)[runs, rivals, certified]
     opponents = _clearest_rivals(elsewhere, rivals, rng)
     is_direct = direct >= elsewhere[runs, rivals, opponents]
     pairs = np.stack([rivals, np.where(is_direct, certified, opponents)], axis=2)
     for run, policy in _waiting(situation):
-        pairs[run] = _doubtful_pairs(situation, run, policy, draws, rng)
+        pairs[run] = _doubtful_pairs(situation, run, policy, pairs.shape[1], rng)
     return _or_beaten(pairs, situation, drawn, rng)
 
 
@@ -216,7 +230,9 @@ def _waiting(situation: Situation) -> Iterator[tuple[int, int]]:
         yield run, int(np.argmax(least))
 
 
-def _no_worse_than_any_pairs(situation: Situation, draws: int, rng: np.random.Generator) -> IntArray:
+def _no_worse_than_any_pairs(
+    situation: Situation, draws: int, each: int, rng: np.random.Generator
+) -> IntArray:
     """The policy that is cheapest to certify in a draw, and a rival drawn by its remaining work.
 
     In a draw in which every policy is beaten by more than epsilon nothing can be certified. Such a draw
@@ -224,25 +240,26 @@ def _no_worse_than_any_pairs(situation: Situation, draws: int, rng: np.random.Ge
     """
     drawn = draw_pairs(situation.fit, draws, rng)
     nowhere_else = np.zeros_like(drawn.scores)
-    certified, rivals = _certified_and_rivals(situation, drawn, nowhere_else, rng)
+    certified, rivals = _certified_and_rivals(situation, drawn, nowhere_else, each, rng)
     return _or_beaten(np.stack([rivals, certified], axis=2), situation, drawn, rng)
 
 
 def _certified_and_rivals(
-    situation: Situation, drawn: PairDraws, elsewhere: FloatArray, rng: np.random.Generator
+    situation: Situation, drawn: PairDraws, elsewhere: FloatArray, each: int, rng: np.random.Generator
 ) -> tuple[IntArray, IntArray]:
-    """The policy that is cheapest to certify in each draw, and a rival drawn by its remaining work."""
+    """The policy that is cheapest to certify in each draw, and `each` rivals by their remaining work."""
     needed, threshold = situation.needed_against_rivals, 0.5 + situation.design.epsilon
     certified, work = cheapest_to_certify(drawn, needed, situation.prices, threshold, elsewhere)
     work += _TINY
     np.put_along_axis(work, certified[..., None], 0.0, axis=2)
-    return certified, _categorical(work, rng)
+    return certified.repeat(each, axis=1), _categorical(work.repeat(each, axis=1), rng)
 
 
 def _or_beaten(pairs: IntArray, situation: Situation, drawn: PairDraws, rng: np.random.Generator) -> IntArray:
     """The pairs; in draws in which every policy is beaten by more than epsilon, those that show it.
 
-    Those are of policies not yet shown to be beaten, each with the rival that beats it most in the draw.
+    Each draw has as many pairs, side by side. Those that show it are of policies not yet shown to be beaten,
+    each with the rival that beats it most in the draw.
     """
     design = situation.design
     threshold = 0.5 + design.epsilon
@@ -253,7 +270,10 @@ def _or_beaten(pairs: IntArray, situation: Situation, drawn: PairDraws, rng: np.
         shown, bound = against_best(situation.evidence, situation.at_half, situation.debts) / NANO, 0.5
     else:
         shown, bound = beaten_nats(situation.wins, design), 0.5 - design.epsilon
-    runs, draws = np.nonzero(is_cyclic)
+    each = pairs.shape[1] // is_cyclic.shape[1]
+    is_cyclic = is_cyclic.repeat(each, axis=1)
+    runs, places = np.nonzero(is_cyclic)
+    draws = places // each
     needed = np.maximum(design.no_winner_nats - shown[runs], 0.0) + _TINY
     pace = np.maximum(information_below(drawn.worst[runs, draws], bound), SMALLEST_NO_WORSE_PACE)
     beaten = _categorical(needed / pace, rng)

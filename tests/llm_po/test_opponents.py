@@ -96,3 +96,13 @@ def test_no_policy_is_its_own_rival(policies: int) -> None:
 
     assert (np.diag(found) < 0).all()
     assert (found[~np.eye(policies, dtype=np.bool_)] > 0).all()
+
+
+def test_rivals_that_are_asked_for_have_the_same_worth_as_among_all() -> None:
+    """Looking ahead with some rivals only changes nothing of what these promise."""
+    missing, asked = np.array([[3.0, 1.0, 0.2]]), np.array([[KNOWN, 0, KNOWN]])
+    everyone = promise(_known_and_unknown(), missing, 0.52, EQUAL_PRICES)
+    some = promise(_known_and_unknown(), missing, 0.52, EQUAL_PRICES, asked)
+
+    assert some[..., [0, KNOWN]] == pytest.approx(everyone[..., [0, KNOWN]])
+    assert some[0, 0, UNKNOWN] < everyone[0, 0, UNKNOWN]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any, Final
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from gateway.llm_po.unstructured import bernoulli_kl, optimal_allocation
 from gateway.llm_po.wins import IntArray
 
 WORLD = bradley_terry("b", [0.9, 0.2, -0.1, -0.6])
+BEST: Final = "no_worse_than_best"
 
 
 def _design(epsilon: float = 0.0) -> Design:
@@ -79,6 +82,30 @@ def test_own_design_approaches_the_optimal_pairs() -> None:
     pairs = LlmPo().pairs(_situation(4_000, runs=1), 2_000, np.random.default_rng(1))[0]
 
     assert (_shares(np.sort(pairs, axis=1))[np.triu(target + target.T) > 0]).sum() > 0.99
+
+
+@pytest.mark.parametrize("promised", [{}, {"epsilon": 0.02}, {"epsilon": 0.02, "promise": BEST}])
+def test_pairs_of_one_draw_are_as_likely_as_pairs_of_draws_of_their_own(promised: dict[str, Any]) -> None:
+    """Four pairs from each draw of the posterior leave every pair's share as it is."""
+    few = _situation(3, runs=1)
+    situation = replace(few, design=replace(few.design, **promised), at_half=np.zeros_like(few.wins))
+
+    of_one, of_four = (
+        LlmPo(each).pairs(situation, 19_999, np.random.default_rng(each))[0] for each in (1, 4)
+    )
+
+    assert len(of_one) == len(of_four) == 19_999
+    assert _shares(np.sort(of_four, axis=1)) == pytest.approx(_shares(np.sort(of_one, axis=1)), abs=0.02)
+
+
+def test_pairs_of_one_draw_certify_one_policy() -> None:
+    """A draw fixes which policy is to be certified; its rivals are drawn anew."""
+    pairs = LlmPo(4).pairs(_situation(3, runs=1, epsilon=0.02), 80, np.random.default_rng(1))
+
+    certified, rivals = pairs[0, :, 1].reshape(20, 4), pairs[0, :, 0].reshape(20, 4)
+    is_one = (certified == certified[:, :1]).all(axis=1)
+    assert is_one.mean() > 0.7  # the others look like a cycle
+    assert (rivals != rivals[:, :1]).any()
 
 
 def test_greedy_and_optimistic_rules_find_the_leader() -> None:
