@@ -22,11 +22,12 @@ from gateway.errors import UpstreamError
 from gateway.upstream.failures import broken, cut_short
 from gateway.upstream.json_text import parsed
 from gateway.upstream.sse import DONE, RawEvent, events_of
-from gateway.upstream.structure import LIGHT_BYTES, MOST_EVENT_STRUCTURE_BYTES, is_heavy
+from gateway.upstream.structure import MOST_EVENT_STRUCTURE_BYTES, MOST_PER_BYTE, is_heavy
 from gateway.upstream.surfaces import SurfaceName
 
 Event = Mapping[str, Any]
 
+_LIGHT_BYTES: Final = MOST_EVENT_STRUCTURE_BYTES // MOST_PER_BYTE  # cannot be too heavy
 _DONE_DATA: Final = b"[DONE]"
 # Values of a choice's `finish_reason` (and of `stop_reason`) that mean that it was not finished. `error` is
 # what OpenRouter and Mistral say, `insufficient_system_resource` DeepSeek, `abort` vLLM and SGLang,
@@ -257,7 +258,7 @@ class EventReader:
 
     def take(self, block: bytes) -> bytes:
         """The events of a block of whole events to pass on: all before the end or a failure."""
-        if len(block) > LIGHT_BYTES and is_heavy(block, MOST_EVENT_STRUCTURE_BYTES):
+        if len(block) > _LIGHT_BYTES and is_heavy(block, MOST_EVENT_STRUCTURE_BYTES):
             self.failure = _heavy
             return b""
         return block if self._is_plain(block) else self._taken_apart(block)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-LIGHT_BYTES: Final = 1024 * 1024
-"""A text up to this length is not weighed: whatever it holds takes less than `MOST_STRUCTURE_BYTES`."""
+MOST_PER_BYTE: Final = 46
+"""The memory that the structure of JSON takes at most for each of its bytes: that of `{},` for each three."""
 MOST_STRUCTURE_BYTES: Final = 512 * 1024 * 1024
 """The most memory that the structure of an answer may take: twice the longest answer, `MAX_ANSWER_BYTES`."""
 MOST_EVENT_STRUCTURE_BYTES: Final = 256 * 1024 * 1024
@@ -65,8 +65,8 @@ def outside_strings(text: bytes) -> Iterator[Structure]:
 
 
 def is_heavy(text: bytes, most_bytes: int = MOST_STRUCTURE_BYTES) -> bool:
-    """Whether a text would take more memory than that by its structure."""
-    if len(text) <= LIGHT_BYTES or Structure().plus(text).bytes_parsed <= most_bytes:
+    """Whether a JSON text would take more memory than that by its structure."""
+    if len(text) * MOST_PER_BYTE <= most_bytes or Structure().plus(text).bytes_parsed <= most_bytes:
         return False
     return any(found.bytes_parsed > most_bytes for found in outside_strings(text))
 

@@ -20,13 +20,14 @@ from gateway.upstream.failures import broken
 from gateway.upstream.http.inflating import PACKED, PLAIN, Inflater
 from gateway.upstream.relay import MAX_ANSWER_BYTES, MAX_ERROR_BYTES
 from gateway.upstream.sse import MAX_EVENT_BYTES
-from gateway.upstream.structure import LIGHT_BYTES, MOST_STRUCTURE_BYTES, Structure
+from gateway.upstream.structure import MOST_STRUCTURE_BYTES, Structure
 from gateway.upstream.translating.asking import Asking, BrokenAnswerError, current_asking
 
 MAX_STREAM_BYTES: Final = 32 * 1024 * 1024
 """Of a stream, of which litellm keeps every part: 128,000 tokens in an event each take half of this."""
 MAX_WHOLE_BYTES: Final = 64 * 1024 * 1024
 """Of a whole answer. Embeddings may be as long as through the relay."""
+_LIGHT_BYTES: Final = 1024 * 1024  # of an answer's beginning, whose structure takes no more than 46 MiB
 _ERRORS: Final = 400
 _TURN_SECONDS: Final = 0.005
 _LINE_ENDS: Final = (b"\n", b"\r")
@@ -60,7 +61,7 @@ class _Gauge:
                 self._size += len(piece)
                 if self._size > self._most:
                     raise BrokenAnswerError(broken("an answer that is too long"))
-                if self._size > LIGHT_BYTES:
+                if self._size > _LIGHT_BYTES:
                     self._weigh(piece)
                 if self._has_lines:
                     yield from self._lines(piece)

@@ -7,7 +7,13 @@ import tracemalloc
 import orjson
 import pytest
 
-from gateway.upstream.structure import LIGHT_BYTES, MOST_STRUCTURE_BYTES, Structure, is_heavy, outside_strings
+from gateway.upstream.structure import (
+    MOST_PER_BYTE,
+    MOST_STRUCTURE_BYTES,
+    Structure,
+    is_heavy,
+    outside_strings,
+)
 
 PARTS = {
     "objects": b"{},",
@@ -45,10 +51,13 @@ def test_what_stands_inside_strings_is_no_structure() -> None:
     assert [*outside_strings(said)][-1] == Structure(containers=1, fields=1, commas=0)
 
 
-def test_only_long_texts_are_weighed() -> None:
-    """Nearly all answers are shorter, and pay nothing."""
-    assert not is_heavy(array(b"{},", LIGHT_BYTES - 2), most_bytes=1)
-    assert is_heavy(array(b"{},", LIGHT_BYTES + 10), most_bytes=1)
+@pytest.mark.parametrize("part", [*PARTS.values(), b'{"":0},', b'{"":{"":{}}},'])
+def test_only_texts_that_can_be_heavy_are_weighed(part: bytes) -> None:
+    """Nearly all answers are too short for that, whatever they hold, and pay nothing."""
+    content = array(part, 10_000)
+    assert Structure().plus(content).bytes_parsed <= len(content) * MOST_PER_BYTE
+    assert not is_heavy(content, len(content) * MOST_PER_BYTE)
+    assert is_heavy(content, len(content))
 
 
 def test_the_longest_embeddings_are_not_too_heavy() -> None:

@@ -94,7 +94,7 @@ async def test_a_whole_answer_has_a_bound_on_its_structure(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Empty objects take many times the room of their brackets, so they are counted unparsed."""
-    monkeypatch.setattr("gateway.upstream.translating.bounds.LIGHT_BYTES", 1024)
+    monkeypatch.setattr("gateway.upstream.translating.bounds._LIGHT_BYTES", 1024)
     monkeypatch.setattr("gateway.upstream.translating.bounds.MOST_STRUCTURE_BYTES", 1024 * 1024)
     provider.on("claude", kind(b'{"content": [', b"{}," * 1024))
     with pytest.raises(UpstreamError, match="too much structure") as failed:
