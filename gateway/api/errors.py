@@ -325,7 +325,14 @@ def _validation_reply(error: RequestValidationError) -> ErrorReply:
 
 _STORE_ANSWERS: Final[tuple[tuple[type[StoreError], tuple[int, str, str]], ...]] = (
     (KeyNameTakenError, (409, "name_taken", "Another key has that name. Choose another, or revoke it.")),
-    (UnknownExperimentError, (404, "unknown_experiment", "There is no such experiment.")),
+    (
+        UnknownExperimentError,  # of an experiment in the file: the API knows the names there by itself
+        (
+            404,
+            "unknown_experiment",
+            "The store has no such experiment (yet), or the store lost it: see `store` in /readyz.",
+        ),
+    ),
     (ExperimentFinishedError, (409, "experiment_finished", "The experiment is decided.")),
     (OverCapError, (409, "over_cap", "The user or the API key has given all the votes allowed.")),
     (AfterHoldError, (409, "after_hold", "The time in which feedback on the answer counts is over.")),

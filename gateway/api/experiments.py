@@ -34,7 +34,10 @@ def experiment_routes(
         live = snapshots.current.experiment(name)
         found = await progress.read_one(name)
         if found is None:
-            raise UnavailableError("The store has not answered yet; the incumbent serves. Try again later.")
+            raise UnavailableError(
+                "Nothing of it was read from the store yet; the incumbent serves. Try again later; if this "
+                "lasts, see `store` in /readyz."
+            )
         return live, found
 
     @router.get("")

@@ -15,6 +15,7 @@ from gateway.proof.recorded import read_log
 from gateway.proof.verification import verify
 from tests.gateway.building import NAME, config_fields, gateway_config
 from tests.gateway.fake_upstream import FakeUpstream
+from tests.gateway.live import NO_STORE
 from tests.gateway.whole import Whole, eventually, quick_settings, whole_gateway
 
 SIDE_BY_SIDE = {"share": 1.0, "collect": "side_by_side"}
@@ -133,6 +134,16 @@ async def test_log_streams_the_whole_story(upstream: FakeUpstream, embedded_url:
     assert (rows[0]["type"], rows[0]["name"], rows[0]["certificate"]) == ("experiment", NAME, None)
     assert [row["type"] for row in rows[1:4]] == ["event", "plan", "comparison"]
     assert rows[3]["result"] == "tie"
+
+
+async def test_what_was_never_read_from_the_store_says_where_to_look(upstream: FakeUpstream) -> None:
+    """The store may be away, or the gateway may not follow it; only /readyz knows."""
+    config = gateway_config(api_base=upstream.api_base)
+    async with whole_gateway(config, quick_settings(NO_STORE)) as gateway:
+        reply = await gateway.get(f"/v1/experiments/{NAME}")
+
+    assert reply.status == 503
+    assert "/readyz" in reply.json["error"]["message"]
 
 
 async def test_unknown_experiment_names_the_known_ones(upstream: FakeUpstream, embedded_url: str) -> None:

@@ -149,6 +149,8 @@ async def test_what_a_replica_knew_of_the_old_store_lets_it_follow_the_restored_
 
     await eventually(is_held, "the loss to be seen")
     assert (await gateway.feed(id=first, preferred="tie")).status == 503
+    refused = await gateway.get(f"/v1/experiments/{NAME}/log")
+    assert (refused.status, "the store lost it" in refused.json["error"]["message"]) == (404, True)
     assert await run("restore", file, *place) == 0
 
     await eventually(partial(is_up, gateway), "the restored store to be followed")
