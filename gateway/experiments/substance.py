@@ -18,9 +18,8 @@ from gateway.upstream.sse import payloads
 from gateway.upstream.surfaces import CHAT, MESSAGES, RESPONSES, Surface
 
 _REFUSED_ENDS: Final = frozenset({"content_filter", "refusal", "safety"})
-# At a limit, or because the provider failed (`error`) or was told to stop (`abort`).
-_CUT_ENDS: Final = frozenset(
-    {"length", "max_tokens", "max_output_tokens", "model_context_window_exceeded", "error", "abort"}
+_LIMITED_ENDS: Final = frozenset(
+    {"length", "max_tokens", "max_output_tokens", "model_context_window_exceeded"}
 )
 _THOUGHTS: Final = frozenset({"thinking", "redacted_thinking", "reasoning", "thinking_delta"})
 _ENDED_RESPONSES: Final = frozenset({"response.completed", "response.incomplete"})
@@ -67,7 +66,7 @@ class Substance:
             return Missing.REFUSAL
         if not self._says_something:
             return Missing.EMPTY
-        return Missing.TRUNCATED if self._end in _CUT_ENDS else None
+        return Missing.TRUNCATED if self._end in _LIMITED_ENDS else None
 
     @property
     def has_ended(self) -> bool:

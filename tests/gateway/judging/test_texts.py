@@ -92,8 +92,6 @@ def test_answers_are_read_as_texts(surface: Surface, answer: Any, text: str | No
         (CHAT, _chat_end(None), "A"),
         (CHAT, _chat_end("length"), None),
         (CHAT, _chat_end("content_filter"), None),
-        (CHAT, _chat_end("error"), None),
-        (CHAT, _chat_end("abort"), None),
         (CHAT, _chat_end("stop", refusal="I will not."), None),
         (CHAT, "A", None),
         (MESSAGES, {"content": [{"type": "text", "text": "A"}], "stop_reason": "end_turn"}, "A"),

@@ -50,7 +50,6 @@ WHOLE: list[tuple[Surface, dict[str, Any], Missing | None]] = [
     (CHAT, chat(content=" \n"), EMPTY),
     (CHAT, chat("length", content=None, reasoning_content="Hm"), EMPTY),
     (CHAT, chat("length", content="Hel"), TRUNCATED),
-    (CHAT, chat("error", content="Hel"), TRUNCATED),
     (CHAT, {"choices": []}, EMPTY),
     (MESSAGES, message("end_turn", TEXT), None),
     (MESSAGES, message("end_turn", {"type": ["thinking"]}), None),
