@@ -41,7 +41,7 @@ async def test_a_new_store_says_its_layout(redis: StoreClient) -> None:
 
 async def test_what_earlier_versions_left_out_is_written_down(store: PolicyStore, redis: StoreClient) -> None:
     """Who answered before a promotion, and since when outcomes wait; repeating it changes nothing."""
-    fence = await planned(store)
+    fence = await planned(store, incumbent=2)
     await report(store, "waits", 0, 1.0)
     await store.decide(NAME, 1, fence, move=Move.PROMOTE, champion=1, certificate={"incumbent": 2})
     keys = redis.names.experiment(NAME)

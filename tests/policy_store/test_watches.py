@@ -170,7 +170,7 @@ async def test_a_certified_incumbent_is_not_rolled_back(store: PolicyStore) -> N
 
 async def test_a_promotion_of_an_earlier_version_can_be_watched(store: PolicyStore, store_url: str) -> None:
     """Versions before did not keep who served before; their certificates say."""
-    fence = await planned(store)
+    fence = await planned(store, incumbent=2)
     await store.decide(NAME, 1, fence, move=Move.PROMOTE, champion=1, certificate={**PROOF, "incumbent": 2})
     redis = connect(store_url)
     await redis.hdel(Names().experiment(NAME).control, "1:previous")
