@@ -97,14 +97,20 @@ def _waiting_from(lengths: Mapping[str, str]) -> dict[tuple[int, int], Waiting]:
 
 
 def forecast_fields(forecasts: Iterable[Forecast]) -> list[str]:
-    """Alternating fields and values of the forecasts hash: `first:second`, `probability,increments...`."""
+    """Alternating fields and values of the forecasts hash.
+
+    `first:second` has the probability and the increments. Where forecasts go on, `first:second:on` has the
+    other side's probability, both weights and the thresholds; earlier versions do not read it.
+    """
     written = []
     for forecast in forecasts:
+        pair = f"{forecast.first}:{forecast.second}"
         numbers = (forecast.probability_millionths, *forecast.increments, *(forecast.at_half or ()))
-        written += [
-            f"{forecast.first}:{forecast.second}",
-            ",".join(str(int(number)) for number in numbers),
-        ]
+        written += [pair, ",".join(str(int(number)) for number in numbers)]
+        if forecast.goes_on is not None:
+            weights = (forecast.second_millionths, *forecast.goes_on.weights)
+            thresholds = map(repr, forecast.goes_on.thresholds)
+            written += [f"{pair}:on", ",".join((*map(str, weights), *thresholds))]
     return written
 
 
@@ -349,6 +355,7 @@ def log_record_from(entry: Mapping[str, str]) -> LogRecord:
         at=seconds(entry["at"]),
         voters=tuple(entry["voters"].split(",")) if "voters" in entry else (),
         segments=dict(each.split("=", 1) for each in entry.get("segments", "").split(";") if each),
+        second_millionths=int(entry["second_forecast"]) if "second_forecast" in entry else None,
         **_noted(*(entry.get(field, "") for field in ("unit", "given", "position", "served"))),
     )
 

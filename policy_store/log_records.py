@@ -39,6 +39,8 @@ class Comparison:
         segments: For each path the value in the requests of the comparison; `(none)` if they had none,
             `(other)` for values that are not counted by themselves, and `(mixed)` if the two answers were
             given to requests of different values. No other value has parentheses.
+        second_millionths: The forecast of the bet against `second` it was counted with, in millionths, where
+            the forecasts of the plan go on; None where the plan's own was used.
     """
 
     number: int
@@ -55,6 +57,7 @@ class Comparison:
     position: int | None = None
     served: tuple[str, ...] = ()
     segments: Mapping[str, str] = field(default_factory=dict)
+    second_millionths: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +65,8 @@ class LoggedPlan:
     """A plan in the log; every comparison after it, up to the next plan, was counted with its forecasts.
 
     `forecasts` holds (first, second, probability in millionths that first is preferred), followed by the
-    probability that second is where the bet against it has a forecast of its own; `comparisons` were counted
-    before it.
+    probability that second is where the bet against it has a forecast of its own, and by the weights of both
+    where they go on from one comparison to the next. `comparisons` were counted before it.
     """
 
     version: int

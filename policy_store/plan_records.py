@@ -13,6 +13,19 @@ from policy_store.counts import Waiting
 
 
 @dataclass(frozen=True, slots=True)
+class GoingOn:
+    """How the forecasts of a pair go on with the outcomes counted until the next plan.
+
+    Attributes:
+        weights: How many comparisons the forecast of the bet against first, and against second, is worth.
+        thresholds: The probability that evidence is against, then one half if evidence against it is kept.
+    """
+
+    weights: tuple[int, int]
+    thresholds: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Forecast:
     """What one comparison of a pair adds to the ledger, published before any outcome it is applied to.
 
@@ -20,7 +33,10 @@ class Forecast:
     second is, then to evidence[second, first] if first is preferred and if second is. `at_half` are the
     increments of the evidence at one half, in the same order; None if the experiment's promise needs no such
     evidence. `second_millionths` is the forecast of the bet against second; None if it is the complement of
-    the other one.
+    the other one. With `goes_on`, all this is of the first comparison under the plan, and each moves it.
+
+    Raises:
+        ValueError: If it goes on without a forecast of the bet against second.
     """
 
     first: int
@@ -29,12 +45,19 @@ class Forecast:
     increments: tuple[int, int, int, int]
     at_half: tuple[int, int, int, int] | None = None
     second_millionths: int | None = None  # forecast of P(second preferred to first | decisive)
+    goes_on: GoingOn | None = None
+
+    def __post_init__(self) -> None:
+        if self.goes_on is not None and self.second_millionths is None:
+            raise ValueError(f"The forecast of {self.first} and {self.second} goes on; give both sides.")
 
     @property
     def logged(self) -> tuple[int, ...]:
         """What the log holds of it, as `LoggedPlan.forecasts` has it."""
         said = self.first, self.second, self.probability_millionths
-        return said if self.second_millionths is None else (*said, self.second_millionths)
+        if self.second_millionths is None:
+            return said
+        return (*said, self.second_millionths, *(() if self.goes_on is None else self.goes_on.weights))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Logged comparisons with all that they were counted with: a line has one forecast, its plan's line both."""
+"""Logged comparisons with all that they were counted with, which is in part in the line of their plan."""
 
 from __future__ import annotations
 
@@ -34,13 +34,14 @@ class PlanJoin:
             if isinstance(record, LoggedPlan):
                 self._seconds = {(each[0], each[1]): (*each, None)[3] for each in record.forecasts}
             elif isinstance(record, Comparison):
+                second = record.second_millionths
                 yield CountedComparison(
                     record.number,
                     record.first,
                     record.second,
                     record.result,
                     record.probability_millionths,
-                    self._seconds.get((record.first, record.second)),
+                    self._seconds.get((record.first, record.second)) if second is None else second,
                     record.plan_version,
                     record.voters,
                 )

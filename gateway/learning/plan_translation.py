@@ -13,13 +13,13 @@ from gateway.experiments.plan_values import Decision
 from gateway.experiments.structure import structure_of
 from gateway.learning.plan_worker import PlanJob
 from gateway.llm_po.certificate import certificate
-from gateway.llm_po.evidence import increments
+from gateway.llm_po.evidence import increments_of_bets
 from gateway.llm_po.exposure import Caps
 from gateway.llm_po.lines import Promise, checked_promise, keeps_half
 from gateway.llm_po.plan import Design, Plan, Tally, Verdict
 from gateway.llm_po.wins import FloatArray
 from policy_store.counts import Counts
-from policy_store.plan_records import Forecast
+from policy_store.plan_records import Forecast, GoingOn
 
 
 def tally(counts: Counts, promise: Promise) -> Tally:
@@ -77,19 +77,37 @@ def sources(job: PlanJob) -> list[FloatArray]:
 
 def pair_forecasts(plan: Plan, design: Design) -> tuple[Forecast, ...]:
     """A forecast for every pair, not only the planned ones: outcomes of older plans' pairs still arrive."""
-    matrix = plan.forecasts_millionths.tolist()
-    has_half = keeps_half(design.promise)
+    matrix, weights = plan.forecasts_millionths.tolist(), plan.weights.tolist()
+    full = _Gains(plan, 0.5 + design.epsilon)
+    half = _Gains(plan, 0.5) if keeps_half(design.promise) else None
+    thresholds = (0.5 + design.epsilon,) if half is None else (0.5 + design.epsilon, 0.5)
     return tuple(
         Forecast(
             first,
             second,
             matrix[first][second],
-            increments(matrix[first][second], design.epsilon, matrix[second][first]),
-            increments(matrix[first][second], 0.0, matrix[second][first]) if has_half else None,
+            full.of(first, second),
+            None if half is None else half.of(first, second),
             matrix[second][first],
+            GoingOn((weights[first][second], weights[second][first]), thresholds),
         )
         for first, second in combinations(range(len(matrix)), 2)
     )
+
+
+class _Gains:
+    """What the first outcome of each pair adds to the evidence at a threshold."""
+
+    def __init__(self, plan: Plan, threshold: float) -> None:
+        self._gains = increments_of_bets(plan.forecasts_millionths, threshold).tolist()
+
+    def of(self, first: int, second: int) -> tuple[int, int, int, int]:
+        """In the order of `Forecast.increments`."""
+        (preferred, other), (rival_preferred, rival_other) = (
+            self._gains[first][second],
+            self._gains[second][first],
+        )
+        return preferred, other, rival_other, rival_preferred
 
 
 def decision(verdict: Verdict | None, tally: Tally, design: Design, counts: Counts) -> Decision | None:

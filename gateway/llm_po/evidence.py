@@ -23,10 +23,11 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from gateway.llm_po.betting import MILLION, SMALLEST_FORECAST, increments_at
+from gateway.llm_po.betting import MILLION, SMALLEST_FORECAST, increments_at, natural_log
 from gateway.llm_po.checks import debts_of, flags, numbers
 from gateway.llm_po.errors import ForecastError, TallyError
 from gateway.llm_po.lines import (
+    NANO,
     UNSTATED_PROMISE,
     Promise,
     checked_promise,
@@ -94,6 +95,23 @@ def increments(
     if second_millionths is not None:
         whole_number(second_millionths, "A forecast in millionths", 0, ForecastError)
     return increments_at(q, 0.5 + checked_epsilon(epsilon), second_millionths)
+
+
+def increments_of_bets(forecasts_millionths: IntArray, threshold: float) -> IntArray:
+    """What an outcome adds with each bet against a row, in nano-nats, as `increments_at` has it.
+
+    Args:
+        forecasts_millionths: Shape (K, K), in [20,000, 980,000]; `in_millionths` sees to that.
+        threshold: h, in (0, 1).
+
+    Returns:
+        Shape (K, K, 2): if the row is preferred, and if the column is.
+    """
+    q = forecasts_millionths / MILLION
+    gains = np.stack([natural_log(q / threshold), natural_log((1 - q) / (1 - threshold))], axis=-1)
+    amounts = np.floor(gains * NANO).astype(np.int64)
+    amounts[q >= threshold] = 0
+    return amounts
 
 
 @dataclass(frozen=True, slots=True, eq=False)

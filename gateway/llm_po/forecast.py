@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 
+from gateway.llm_po.betting import HEAVIEST
 from gateway.llm_po.bradley_terry import LEAST_WEIGHT, Fit, logistic
 from gateway.llm_po.draws import information_below
 from gateway.llm_po.scalars import checked_epsilon
@@ -57,10 +58,12 @@ class _Behind:
     Attributes:
         chance: Shape (R, K, K): its posterior probability.
         forecast: Shape (R, K, K): the posterior mean of P(row preferred to column) if it is so.
+        square: Shape (R, K, K): the posterior mean of its square if it is so.
     """
 
     chance: FloatArray
     forecast: FloatArray
+    square: FloatArray
 
     @property
     def chance_not_best(self) -> FloatArray:
@@ -78,20 +81,41 @@ class _Behind:
         return np.asarray(-np.tensordot(_NODE_WEIGHTS, np.expm1(log_best), 1))
 
     @property
-    def forecast_if_not_best(self) -> FloatArray:
-        """Posterior mean of P(j preferred to k) if some policy is preferred to j, shape (R, K, K).
+    def bets(self) -> Bets:
+        """The bets against each pair, which take it that the row is behind the column."""
+        return Bets(self.forecast, _weights(self.forecast, self.square))
+
+    @property
+    def bets_if_not_best(self) -> Bets:
+        """The bets against each row, which take it that some policy is preferred to it.
 
         That j is the best is taken to tell of P(j preferred to k) only that j is ahead of k.
         """
         not_best = self.chance_not_best[:, :, None]
         is_behind = np.divide(self.chance, not_best, out=np.ones_like(self.chance), where=not_best > 0)
         is_behind = np.minimum(is_behind, 1.0)
-        ahead = 1 - self.forecast.swapaxes(1, 2)
-        return np.asarray(is_behind * self.forecast + (1 - is_behind) * ahead)
+        rival, rival_square = self.forecast.swapaxes(1, 2), self.square.swapaxes(1, 2)
+        forecast = is_behind * self.forecast + (1 - is_behind) * (1 - rival)
+        square = is_behind * self.square + (1 - is_behind) * (1 - 2 * rival + rival_square)
+        return Bets(forecast, _weights(forecast, square))
 
 
-def forecasts(fit: Fit, epsilon: float, *, over_rivals: bool) -> FloatArray:
-    """Forecasts of P(row preferred to column) for the bets against each row, shape (R, K, K).
+@dataclass(frozen=True, slots=True, eq=False)
+class Bets:
+    """The bets against every row.
+
+    Attributes:
+        forecasts: Shape (R, K, K): forecasts of P(row preferred to column).
+        weights: Shape (R, K, K), at least 1: how many comparisons each forecast is worth, by which those that
+            follow move it until the next plan (`betting.gone_on`).
+    """
+
+    forecasts: FloatArray
+    weights: FloatArray
+
+
+def bets(fit: Fit, epsilon: float, *, over_rivals: bool) -> Bets:
+    """The bets against each row.
 
     Args:
         fit: The posterior.
@@ -103,14 +127,21 @@ def forecasts(fit: Fit, epsilon: float, *, over_rivals: bool) -> FloatArray:
         DesignError: If epsilon is no margin.
     """
     checked_epsilon(epsilon)
-    return _behind(fit, 0.5).forecast_if_not_best if over_rivals else _behind(fit, 0.5 + epsilon).forecast
+    return _behind(fit, 0.5).bets_if_not_best if over_rivals else _behind(fit, 0.5 + epsilon).bets
+
+
+def _weights(forecast: FloatArray, square: FloatArray) -> FloatArray:
+    """The weight of a beta distribution with this mean and mean square, at least 1."""
+    spread = forecast * (1 - forecast)
+    variance = np.maximum(square - forecast**2, spread / HEAVIEST)
+    return np.clip(spread / variance - 1, 1.0, HEAVIEST)
 
 
 def _behind(fit: Fit, threshold: float) -> _Behind:
     """Of mixtures of normal logits, cut off at the threshold's.
 
-    What is left of a normal is described by its mean and variance, and the mean of a logistic under it is
-    taken by the usual probit scaling.
+    What is left of a normal is described by its mean and variance. The mean of a logistic under it is taken
+    by the usual probit scaling, and its variance by one that is right where the normal's is small or large.
     """
     logits, deviation = fit.logits, np.sqrt(np.maximum(fit.logit_variance, _LEAST_VARIANCE))
     cut = (math.log(threshold / (1 - threshold)) - logits) / deviation
@@ -127,7 +158,9 @@ def _behind(fit: Fit, threshold: float) -> _Behind:
     share = np.exp(log_share - highest)
     total = share.sum(axis=1)
     chance = np.minimum(total * np.exp(highest[:, 0]), 1.0)
-    return _Behind(chance, (share * forecast).sum(axis=1) / total)
+    spread = forecast * (1 - forecast)
+    square = forecast**2 + spread * (1 - 1 / np.sqrt(1 + 2 * spread * variance))
+    return _Behind(chance, (share * forecast).sum(axis=1) / total, (share * square).sum(axis=1) / total)
 
 
 def _that_matter(log_weights: FloatArray, cut: FloatArray) -> BoolArray:

@@ -20,14 +20,14 @@ from gateway.llm_po.distribution import DRAWS, PAIRS_PER_DRAW, from_shares, pair
 from gateway.llm_po.errors import DesignError
 from gateway.llm_po.evidence import Tally
 from gateway.llm_po.exposure import Caps, Mix, capped_mix
-from gateway.llm_po.forecast import doubts, expected_information, forecasts
+from gateway.llm_po.forecast import bets, doubts, expected_information
 from gateway.llm_po.last_look import with_last_look
 from gateway.llm_po.lines import NANO, elimination_threshold
 from gateway.llm_po.no_worse import against_rivals
 from gateway.llm_po.priors import informed, used
 from gateway.llm_po.rules import reached
 from gateway.llm_po.samplers import LlmPo, Situation
-from gateway.llm_po.stakes import published_forecasts
+from gateway.llm_po.stakes import Published, published
 from gateway.llm_po.stopping import Design, Verdict, conclusion, progress, qualified
 from gateway.llm_po.structured import likelihood_ratio, linear
 from gateway.llm_po.structured.features import Features
@@ -66,6 +66,7 @@ class Plan:
         probabilities: Shape (M,), sums to 1: how often to draw each pair.
         forecasts_millionths: Shape (K, K): forecasts of P(row preferred to column) for the bets against each
             row (`stakes`).
+        weights: Shape (K, K): how many comparisons each forecast is worth (`betting.gone_on`).
         leader: The policy ahead in the data.
         evidence_nats: Shape (K,), the progress shown to people (`stopping.progress`).
         needed_nats: Shape (K,), the nats that each has to reach.
@@ -80,6 +81,7 @@ class Plan:
     pairs: IntArray
     probabilities: FloatArray
     forecasts_millionths: IntArray
+    weights: IntArray
     leader: int
     evidence_nats: FloatArray
     needed_nats: FloatArray
@@ -124,10 +126,9 @@ def plan(
     pooled = None if start is None else start.pooled
     situation = replace(Situation.of(tally, design), start=pooled, scales=scales)
     model = situation.fit
-    bets = forecasts(model, design.epsilon, over_rivals=design.assumes_winner)
-    published = published_forecasts(bets, situation)[0]
+    staked = published(bets(model, design.epsilon, over_rivals=design.assumes_winner), situation)
     if design.features is not None and design.stopping == "lr-mixture":
-        found = _structured_plan(situation, tally, design.features, published, rng, start, caps)
+        found = _structured_plan(situation, tally, design.features, staked, rng, start, caps)
         return replace(found, used=used(model, len(sources)))
     sampler = LlmPo(PAIRS_PER_DRAW)
     mix = capped_mix(lambda each: Mix(*pair_distribution(sampler, each, rng)), situation, caps)
@@ -139,7 +140,8 @@ def plan(
     return Plan(
         pairs=mix.pairs,
         probabilities=mix.probabilities,
-        forecasts_millionths=published,
+        forecasts_millionths=staked.forecasts[0],
+        weights=staked.weights[0],
         leader=_leader(model, tally, design),
         evidence_nats=evidence_nats,
         needed_nats=needed_nats,
@@ -166,7 +168,7 @@ def _structured_plan(
     situation: Situation,
     tally: Tally,
     features: Features,
-    published: IntArray,
+    staked: Published,
     rng: np.random.Generator,
     start: Start | None,
     caps: Caps | None,
@@ -190,7 +192,8 @@ def _structured_plan(
     return Plan(
         pairs=mix.pairs,
         probabilities=mix.probabilities,
-        forecasts_millionths=published,
+        forecasts_millionths=staked.forecasts[0],
+        weights=staked.weights[0],
         leader=int(fitted.scores[0].argmax()),
         evidence_nats=evidence_nats,
         needed_nats=needed_nats,

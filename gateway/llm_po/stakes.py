@@ -9,14 +9,16 @@ docs/decisions/0012-forecasts.md has the measurements.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from gateway.llm_po.evidence import in_millionths
+from gateway.llm_po.forecast import Bets
 from gateway.llm_po.lines import elimination_threshold
 from gateway.llm_po.samplers import Situation
-from gateway.llm_po.wins import FloatArray, IntArray
+from gateway.llm_po.wins import IntArray
 
 _LEAST_SHARE: Final = 0.4
 """Smallest share of its full gain that a bet keeps, for the outcomes counted before the next refresh."""
@@ -25,19 +27,31 @@ _ROUNDING_NATS: Final = 1e-5
 """By how much a forecast in millionths and increments in nano-nats may fall short."""
 
 
-def published_forecasts(q: FloatArray, situation: Situation) -> IntArray:
-    """Forecasts in millionths, as the ledger and the log take them.
+@dataclass(frozen=True, slots=True, eq=False)
+class Published:
+    """The bets of a plan in whole numbers, as store and log have them.
+
+    Attributes:
+        forecasts: Shape (R, K, K), in millionths; `[i, j]` and `[j, i]` are bets of their own and need not
+            add up.
+        weights: Shape (R, K, K), as in `Bets`.
+    """
+
+    forecasts: IntArray
+    weights: IntArray
+
+
+def published(bets: Bets, situation: Situation) -> Published:
+    """The bets that are published.
 
     With a margin, every rival of a policy has a line of its own, and measurements showed that trimming saves
     nothing, so the forecasts are not changed.
 
     Args:
-        q: Forecasts of P(row preferred to column) for the bets against the row, shape (R, K, K).
+        bets: The bets against every row.
         situation: The R runs they were fitted to.
-
-    Returns:
-        Shape (R, K, K); `q[i, j]` and `q[j, i]` are bets of their own and need not add up.
     """
+    q = bets.forecasts
     if situation.design.epsilon == 0:
         # A bet against a survivor is limited to the nats that its row total still needs.
         needed = elimination_threshold(situation.design.delta) - situation.row_nats + _ROUNDING_NATS
@@ -45,4 +59,4 @@ def published_forecasts(q: FloatArray, situation: Situation) -> IntArray:
         gain = np.log(2 * (1 - np.minimum(q, 0.5)))
         enough = np.minimum(gain, np.maximum(needed, _LEAST_SHARE * gain))
         q = np.where(q < 0.5, 1 - 0.5 * np.exp(enough), q)
-    return in_millionths(q)
+    return Published(in_millionths(q), np.rint(bets.weights).astype(np.int64))

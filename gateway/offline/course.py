@@ -23,6 +23,7 @@ from gateway.experiments.plan_values import Decision
 from gateway.learning.plan_worker import PlanJob, PlanResult, compute_plan
 from gateway.llm_po.evidence import RESULTS, ComparisonResult, Ledger
 from gateway.llm_po.lines import checked_promise
+from gateway.llm_po.within_plan import PlanForecasts
 from policy_store.counts import Counts
 from policy_store.experiment import Experiment
 from policy_store.log_records import Comparison, LoggedPlan, Result
@@ -93,7 +94,7 @@ class Course:
         self._ledger = Ledger(len(experiment.policies), experiment.delta, experiment.epsilon, promise)
         self._uses: Counter[tuple[int, int]] = Counter()
         self._drawn: list[DrawnPairs] = []
-        self._forecasts: dict[tuple[int, int], list[int]] = {}
+        self._forecasts = PlanForecasts()
         self.assigned = 0
         self.plan: PlanResult | None = None
 
@@ -182,17 +183,21 @@ class Course:
             raise ValueError(f"comparison {assigned.number} cannot follow {self.counted}")
         if self.is_plan_due:
             raise ValueError(f"a plan is due after {self.counted} comparisons")
-        forecasts = self._forecasts[assigned.first, assigned.second]
-        self._ledger.count(assigned.first, assigned.second, result, *forecasts)
+        pair = assigned.first, assigned.second
+        first, second = self._forecasts.of(pair)
+        goes_on = self._forecasts.goes_on(pair)
+        self._ledger.count(*pair, result, first, second)
+        self._forecasts.count(pair, result)
         return Comparison(
             number=assigned.number,
             first=assigned.first,
             second=assigned.second,
             result=Result(result),
-            probability_millionths=forecasts[0],
+            probability_millionths=first,
             plan_version=len(self._drawn),
             source=source,
             at=at,
+            second_millionths=second if goes_on else None,
         )
 
     def replay_plan(self, logged: LoggedPlan, pairs: tuple[PlannedPair, ...], *, is_last: bool) -> None:
@@ -252,7 +257,7 @@ class Course:
 
     def _take(self, logged: LoggedPlan, pairs: tuple[PlannedPair, ...]) -> None:
         self._drawn.append(DrawnPairs(logged.comparisons, pairs))
-        self._forecasts = {(first, second): q for first, second, *q in logged.forecasts}
+        self._forecasts = PlanForecasts(logged.forecasts)
 
     def _repetition(self, policy: int, task: int) -> int:
         return 0 if self._is_repeatable[policy] else self._uses[policy, task]

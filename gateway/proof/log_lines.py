@@ -25,7 +25,7 @@ from policy_store.states import ExperimentState
 from policy_store.watch_records import Watch, WatchTerms
 
 LOG_SCHEMA: Final = 1
-_NOTED: Final = frozenset({"units", "given_at", "position", "served", "segments"})
+_NOTED: Final = frozenset({"units", "given_at", "position", "served", "segments", "second_millionths"})
 _LISTS: Final = ("voters", "units", "given_at", "served")
 _WHOLE: Final = {
     "comparison": ("number", "first", "second", "probability_millionths", "plan_version"),
@@ -143,6 +143,8 @@ def record_from(fields: dict[str, Any]) -> LogRecord:
     for name in _WHOLE.get(kind, ()):
         if type(values[name]) is not int:
             raise ValueError(f"{name} is {shown(values[name])}, which is no whole number")
+    if values.get("second_millionths") is not None and type(values["second_millionths"]) is not int:
+        raise ValueError(f"second_millionths is {shown(values['second_millionths'])}, which is no forecast")
     if not is_real(values.get("at", 0)):
         raise ValueError(f"at is {shown(values['at'])}, which is no time")
     match kind:
@@ -172,8 +174,13 @@ def _segments(said: Any) -> dict[str, str]:
     return said
 
 
-def _forecast(first: int, second: int, q: int, *second_q: int) -> tuple[int, ...]:
-    """What a plan says of a pair; one forecast as in logs of earlier versions, or two."""
-    if len(second_q) > 1:
-        raise ValueError(f"the pair {first}, {second} has {1 + len(second_q)} forecasts")
-    return tuple(map(int, (first, second, q, *second_q)))
+def _forecast(first: int, second: int, q: int, *others: int) -> tuple[int, ...]:
+    """What a plan says of a pair: one or two forecasts, as in earlier logs, or two with their weights."""
+    match others:
+        case () | (_,):
+            pass
+        case _, own, rival if min(own, rival) >= 1:
+            pass
+        case _:
+            raise ValueError(f"the pair {first}, {second} has forecasts {shown([q, *others])}")
+    return tuple(map(int, (first, second, q, *others)))

@@ -20,7 +20,8 @@ from gateway.llm_po.distribution import pair_distribution
 from gateway.llm_po.errors import DesignError
 from gateway.llm_po.evidence import ComparisonResult, Ledgers
 from gateway.llm_po.exposure import Mix, capped_mix
-from gateway.llm_po.forecast import forecasts
+from gateway.llm_po.forecast import bets
+from gateway.llm_po.lab.going_on import GoingOn
 from gateway.llm_po.lab.matching import matched_runs
 from gateway.llm_po.lab.traces import Recorder, decision_progress
 from gateway.llm_po.lab.trial import METHODS, STOPPING_RULES, RunEnding, Summary, Trial
@@ -30,7 +31,7 @@ from gateway.llm_po.last_look import with_last_look
 from gateway.llm_po.priors import informed
 from gateway.llm_po.samplers import Sampler, Situation
 from gateway.llm_po.scalars import whole_number
-from gateway.llm_po.stakes import published_forecasts
+from gateway.llm_po.stakes import published
 from gateway.llm_po.stopping import Verdict, conclusion, may_conclude
 from gateway.llm_po.structured import likelihood_ratio, linear
 from gateway.llm_po.structured.features import Features
@@ -231,16 +232,19 @@ class _Batch:
 
     def _count(self, landed: IntArray, situation: Situation) -> None:
         """Count outcomes in order against the forecasts of this refresh; likelihood-ratio rules need none."""
-        published = None
+        forecasts = None
         if self._trial.stopping == "e-process":
             self._fit = situation.fit
             over_rivals = self._design.assumes_winner
-            bets = forecasts(situation.fit, self._design.epsilon, over_rivals=over_rivals)
-            published = published_forecasts(bets, situation)
+            staked = bets(situation.fit, self._design.epsilon, over_rivals=over_rivals)
+            forecasts = GoingOn(published(staked, situation))
         for position in range(landed.shape[1]):
             first, second, outcomes = landed[:, position].T
             results = [_RESULTS[outcome] for outcome in outcomes]
-            self._ledgers.count(first, second, results, _of_pairs(published, first, second))
+            q = [None] * first.size if forecasts is None else forecasts.of(first, second)
+            self._ledgers.count(first, second, results, q)
+            if forecasts is not None:
+                forecasts.count(first, second, outcomes)
 
     def _situation(self) -> Situation:
         ledgers = self._ledgers
@@ -329,15 +333,6 @@ class _Batch:
         self._fit = None if self._fit is None else self._fit.of(runs)
         self._scales = self._scales.of(runs)
         self._linear = None if self._linear is None else self._linear.of(runs)
-
-
-def _of_pairs(published: IntArray | None, first: IntArray, second: IntArray) -> list[tuple[int, int] | None]:
-    """Both forecasts of each run's pair; None where none are published."""
-    if published is None:
-        return [None] * first.size
-    runs = np.arange(first.size)
-    sides = published[runs, first, second].tolist(), published[runs, second, first].tolist()
-    return list(zip(*sides, strict=True))
 
 
 def _sampler(trial: Trial, features: Features | None) -> Sampler:

@@ -1,4 +1,4 @@
--- NEEDS: numbers, clock, events, served, segments, EVENTS
+-- NEEDS: numbers, clock, events, served, segments, forecasts, EVENTS
 -- Counts a comparison.
 
 -- Adds evidence against `row`; the first time its total reaches the threshold it is eliminated, for good. That
@@ -23,24 +23,17 @@ end
 -- The fields of a comparison's entry that are left out where nothing is known, see `note_of` in shared/reports.lua.
 local NOTED = {'unit', 'given', 'position', 'served'}
 
--- Counts one comparison of `first` and `second` with the forecast of the current plan, and logs it.
--- Without a forecast nothing is added to the evidence; the log shows version 0.
+-- Counts one comparison of `first` and `second` with the forecasts of the current plan, and logs it.
+-- Without them nothing is added to the evidence; the log shows version 0.
 local function count(keys, generation, threshold, first, second, result, source, voters, noted, segments)
-  local published = redis.call('HMGET', keys.forecasts, 'version', first .. ':' .. second)
+  local planned, forecast, increments, second_forecast = forecast_of(keys.forecasts, first .. ':' .. second)
   local at = micros()
-  local version, forecast, increments = '0', '500000', {'0', '0', '0', '0'}
-  if published[2] then
-    version = published[1]
-    local numbers = {}
-    for number in string.gmatch(published[2], '[^,]+') do
-      numbers[#numbers + 1] = number
-    end
-    forecast = table.remove(numbers, 1)
-    increments = numbers
-  end
   local number = text(redis.call('HINCRBY', keys.counts, 'comparisons', 1))
   local entry = {'type', 'comparison', 'number', number, 'first', first, 'second', second, 'result', result,
-    'forecast', forecast, 'version', version, 'source', source, 'at', at, 'voters', voters}
+    'forecast', forecast or '500000', 'version', planned or '0', 'source', source, 'at', at, 'voters', voters}
+  if second_forecast then
+    entry[#entry + 1], entry[#entry + 2] = 'second_forecast', second_forecast
+  end
   for place, field in ipairs(NOTED) do
     if noted[place] ~= '' then
       entry[#entry + 1], entry[#entry + 2] = field, noted[place]
@@ -50,7 +43,7 @@ local function count(keys, generation, threshold, first, second, result, source,
     entry[#entry + 1], entry[#entry + 2] = 'segments', note_segments(keys.segments, segments, first, second, result)
   end
   redis.call('XADD', keys.log, '*', unpack(entry))
-  if published[2] then -- else it adds nothing to the evidence
+  if planned then -- else it adds nothing to the evidence
     note_builds(keys, generation, {first, second}, noted[4], number, at)
   end
   redis.call('HINCRBY', keys.counts, 'source:' .. source, 1)
@@ -61,8 +54,13 @@ local function count(keys, generation, threshold, first, second, result, source,
     local shift = is_win and 0 or 1
     local pair = is_win and (first .. ':' .. second) or (second .. ':' .. first)
     redis.call('HINCRBY', keys.counts, 'wins:' .. pair, 1)
-    add_evidence(keys, generation, threshold, first, second, increments[1 + shift], increments[5 + shift], number, at)
-    add_evidence(keys, generation, threshold, second, first, increments[3 + shift], increments[7 + shift], number, at)
+    if planned then
+      add_evidence(keys, generation, threshold, first, second, increments[1 + shift], increments[5 + shift], number, at)
+      add_evidence(keys, generation, threshold, second, first, increments[3 + shift], increments[7 + shift], number, at)
+    end
+    if second_forecast then
+      go_on(keys.forecasts, first .. ':' .. second, result)
+    end
   end
   return {'counted', number}
 end
