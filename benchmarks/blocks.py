@@ -23,12 +23,13 @@ import numpy as np
 from benchmarks.reporting import save, table
 from gateway.llm_po.betting import MILLION, SMALLEST_FORECAST
 from gateway.llm_po.evidence import ComparisonResult
-from gateway.llm_po.forecast import forecasts
+from gateway.llm_po.forecast import bets
 from gateway.llm_po.lab import worlds
-from gateway.llm_po.lab.simulate import Trial, _Batch, _of_pairs
+from gateway.llm_po.lab.going_on import GoingOn
+from gateway.llm_po.lab.simulate import Trial, _Batch
 from gateway.llm_po.lab.trial import RunEnding
 from gateway.llm_po.samplers import Situation
-from gateway.llm_po.stakes import published_forecasts
+from gateway.llm_po.stakes import published
 from gateway.llm_po.stopping import Verdict
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray
 
@@ -125,11 +126,11 @@ class _Blocks(_Batch):
 
     def _count(self, landed: IntArray, situation: Situation) -> None:
         self._fit, over_rivals = situation.fit, self._design.assumes_winner
-        bets = forecasts(situation.fit, self._design.epsilon, over_rivals=over_rivals)
-        published = published_forecasts(bets, situation)
+        staked = bets(situation.fit, self._design.epsilon, over_rivals=over_rivals)
+        forecasts = GoingOn(published(staked, situation))
         for place in range(landed.shape[1]):
             first, second, outcomes = landed[:, place].T
-            q = _of_pairs(published, first, second)
+            q = forecasts.of(first, second)
             if over_rivals:
                 of_run = zip(q, first, self._oriented[:, place, 1], self._begins[:, place], strict=True)
                 q = [
@@ -137,6 +138,7 @@ class _Blocks(_Batch):
                     for each, low, hub, begins in of_run
                 ]
             self._ledgers.count(first, second, [RESULTS[outcome] for outcome in outcomes], q)
+            forecasts.count(first, second, outcomes)
 
     def _ending(self, run: int, reached: Verdict) -> RunEnding:
         ending = super()._ending(run, reached)

@@ -19,7 +19,9 @@ from benchmarks.identification import BUDGET, DELTA, MARGIN, clear_worlds, equal
 from benchmarks.identification import ROOT as PROJECT
 from benchmarks.reporting import mean_and_error, run_cases, table
 from gateway.llm_po import samplers
+from gateway.llm_po.betting import HEAVIEST
 from gateway.llm_po.bradley_terry import Fit, Scales, fit, logistic
+from gateway.llm_po.forecast import Bets
 from gateway.llm_po.lab import simulate
 from gateway.llm_po.lab.simulate import Trial, batches
 from gateway.llm_po.lab.world_files import load_world
@@ -31,10 +33,15 @@ CLEAR = ("bt-2", "bt-5", "bt-8-normal")
 WITH_MARGIN = ("bt-2", "bt-5", "pandalm_human_5")
 
 
-def posterior_means(fit: Fit, epsilon: float, *, over_rivals: bool) -> FloatArray:  # noqa: ARG001 - as `forecasts`
+def staying(forecasts: FloatArray) -> Bets:
+    """Bets with these forecasts until the next plan."""
+    return Bets(forecasts, np.full_like(forecasts, HEAVIEST))
+
+
+def posterior_means(fit: Fit, epsilon: float, *, over_rivals: bool) -> Bets:  # noqa: ARG001 - as `bets`
     """The former forecasts: one for each pair, used for the bets of both sides."""
     scaled = fit.logits / np.sqrt(1 + np.pi / 8 * fit.logit_variance)
-    return np.asarray(np.einsum("rg,rgij->rij", fit.weights, logistic(scaled)))
+    return staying(np.asarray(np.einsum("rg,rgij->rij", fit.weights, logistic(scaled))))
 
 
 EARLIER_SCALES = Scales.grid([(0.5, 0.0, 0.5), (0.5, 0.15, 1 / 6), (0.5, 0.5, 1 / 6), (0.5, 1.5, 1 / 6)])
@@ -47,7 +54,7 @@ def earlier_fit(wins: IntArray, scales: Scales = EARLIER_SCALES, start: Fit | No
 
 KINDS = {
     "earlier": (posterior_means, earlier_fit),
-    "each side": (simulate.forecasts, fit),
+    "each side": (simulate.bets, fit),
 }
 
 
@@ -141,7 +148,7 @@ def coupled(
 
 def taken(case: Case, seeds: int, kind: str) -> tuple[FloatArray, int]:
     """The comparisons of every run as multiples of T, and how many promoted wrongly."""
-    simulate.forecasts, samplers.fit = KINDS[kind]  # type: ignore[assignment]
+    simulate.bets, samplers.fit = KINDS[kind]  # type: ignore[assignment]
     simulate.fit = samplers.fit
     comparisons, wrong = coupled(case.trial, seeds)
     return comparisons / case.trial.yardstick, wrong

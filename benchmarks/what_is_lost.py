@@ -20,6 +20,7 @@ from unittest.mock import patch
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.forecast_sides import staying  # noqa: E402 - after the path is set
 from benchmarks.identification import clear_worlds, misfits, near_ties  # noqa: E402 - after the path is set
 from benchmarks.reporting import save, table  # noqa: E402 - after the path is set
 from gateway.llm_po import forecast, samplers  # noqa: E402 - after the path is set
@@ -40,7 +41,7 @@ def _counted_with_the_truth(batch: simulate._Batch, landed: IntArray, situation:
     """Counts with forecasts that no method can make: the true preferences, as each run orders them."""
     orders = batch._orders
     truth = batch._trial.world.preferences[orders[:, :, None], orders[:, None, :]]
-    with patch.object(simulate, "forecasts", lambda *_fit, **_which: truth):
+    with patch.object(simulate, "bets", lambda *_fit, **_which: staying(truth)):
         COUNT(batch, landed, situation)
 
 

@@ -291,7 +291,7 @@ RUNS: list[Case] = [
         },
     ),
     (
-        forecast.forecasts,
+        forecast.bets,
         {"fit": SITUATION.fit, "epsilon": 0.0, "over_rivals": False},
         {"epsilon": NO_MARGIN},
     ),

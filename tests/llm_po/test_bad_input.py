@@ -29,13 +29,14 @@ TRUSTING = {
         "imbalance_line",
         "reporting_ratio",
     },  # of counts; tested beside them
-    "betting": {"increments_at"},  # of a threshold checked before; its forecasts are checked
+    "betting": {"increments_at", "gone_on", "natural_log"},  # of what was checked before, for each comparison
     "bradley_terry": {"logistic", "differences", "laplacian", "log_evidence"},  # of arrays checked before
     "certificate": {"certificate"},  # takes records of the core only
     "belief": {"gained_nats"},  # of a probability that a plan states
     "cheapest": {"cheapest_to_certify"},  # takes draws and a situation of the core
     "checks": "the checks themselves, met through everything else",
     "draws": {"information_below"},  # arithmetic on logits of the core
+    "evidence": {"increments_of_bets"},  # of forecasts as published and a threshold checked before
     "exposure": "takes `Caps`, which are checked, and pairs of the core",
     "failing": {"failing_nats", "failing_line"},  # of counts; tested beside them
     "forecast": {"chance_preferred", "doubts"},  # take a `Fit` only
@@ -51,7 +52,7 @@ TRUSTING = {
     "opponents": {"promise"},  # of a fit and a situation of the core
     "priors": {"informed", "used"},  # of counts that the store kept, and fits of them
     "scalars": "the checks themselves, met through everything else",
-    "stakes": {"published_forecasts"},  # takes forecasts of the core and a `Situation`
+    "stakes": {"published"},  # takes forecasts of the core and a `Situation`
     "stopping": {"may_conclude", "cheapest", "check_promise", "check_look"},
     "structured.features": {"are_names"},  # says yes or no to anything
     "structured.forecast": {"structured_scales", "scales_for"},  # take a `Situation` and `Features`

@@ -10,7 +10,7 @@ import pytest
 from gateway.llm_po import forecast
 from gateway.llm_po.bradley_terry import Fit, fit, logistic
 from gateway.llm_po.draws import draw_pairs, information_below
-from gateway.llm_po.forecast import expected_information, forecasts
+from gateway.llm_po.forecast import bets, expected_information
 from gateway.llm_po.lab.worlds import bradley_terry
 
 WINS = np.array([[0, 4, 9, 0], [3, 0, 6, 1], [2, 5, 0, 1], [0, 0, 0, 0]])
@@ -38,7 +38,7 @@ def _drawn(fitted: Fit) -> np.ndarray:
 @pytest.mark.parametrize("epsilon", [0.0, 0.02, 0.2])
 def test_bet_on_a_pair_alone_assumes_that_the_policy_is_behind(fitted: Fit, epsilon: float) -> None:
     """Each side's forecast is the mean over the draws in which its hypothesis is wrong."""
-    q = forecasts(fitted, epsilon, over_rivals=False)[0]
+    q = bets(fitted, epsilon, over_rivals=False).forecasts[0]
     chance = logistic(_drawn(fitted))
 
     for j, k in zip(*np.nonzero(~np.eye(4, dtype=bool)), strict=True):
@@ -49,7 +49,7 @@ def test_bet_on_a_pair_alone_assumes_that_the_policy_is_behind(fitted: Fit, epsi
 
 def test_bet_over_rivals_assumes_that_the_policy_is_not_the_best(fitted: Fit) -> None:
     """The forecast is near the mean over draws in which a rival is ahead, but needs no draws."""
-    q = forecasts(fitted, 0.0, over_rivals=True)[0]
+    q = bets(fitted, 0.0, over_rivals=True).forecasts[0]
     logits = _drawn(fitted)
     is_best = (logits + 9 * np.eye(4) > 0).all(axis=2)
 
@@ -62,7 +62,7 @@ def test_of_two_policies_both_bets_are_the_same() -> None:
     """A policy that is not the best of two is behind the other one."""
     two = fit(np.array([[[0, 7], [5, 0]]]))
 
-    pair, rivals = (forecasts(two, 0.0, over_rivals=each) for each in (False, True))
+    pair, rivals = (bets(two, 0.0, over_rivals=each).forecasts for each in (False, True))
 
     assert (pair[0, 0, 1], pair[0, 1, 0]) == pytest.approx((rivals[0, 0, 1], rivals[0, 1, 0]), abs=0.003)
 
@@ -72,7 +72,7 @@ def test_policy_that_cannot_be_the_best_is_forecast_by_the_posterior_mean() -> N
     wins = np.array([[[0, 400, 400], [100, 0, 300], [100, 200, 0]]])
     fitted = fit(wins)
 
-    q = forecasts(fitted, 0.0, over_rivals=True)[0]
+    q = bets(fitted, 0.0, over_rivals=True).forecasts[0]
 
     assert q[1, 2] == pytest.approx(logistic(_drawn(fitted))[:, 1, 2].mean(), abs=0.003)
 
@@ -83,8 +83,8 @@ def test_forecasts_are_numbers_after_any_counts(over_rivals: bool) -> None:
     wins = np.array([[[0, 10**7, 0], [0, 0, 10**7], [10**7, 0, 0]], np.zeros((3, 3), dtype=np.int64)])
     sure = np.array([[[0, 10**7], [10, 0]]])
 
-    assert np.isfinite(forecasts(fit(wins), 0.0, over_rivals=over_rivals)).all()
-    assert forecasts(fit(sure), 0.0, over_rivals=over_rivals)[0, 0, 1] > 0.49
+    assert np.isfinite(bets(fit(wins), 0.0, over_rivals=over_rivals).forecasts).all()
+    assert bets(fit(sure), 0.0, over_rivals=over_rivals).forecasts[0, 0, 1] > 0.49
 
 
 @pytest.mark.parametrize("over_rivals", [False, True])
@@ -92,12 +92,12 @@ def test_cells_left_out_change_no_forecast(
     of_many: Fit, over_rivals: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Forecasts over the cells that matter are those over all, also of pairs that are hardly behind."""
-    found = forecasts(of_many, 0.02, over_rivals=over_rivals)
+    found = bets(of_many, 0.02, over_rivals=over_rivals).forecasts
     assert (of_many.weights.max(axis=0) < 1e-30).any(), "a cell must be unlikely enough to be left out"
 
     monkeypatch.setattr(forecast, "_NEGLIGIBLE_NATS", math.inf)
 
-    assert found == pytest.approx(forecasts(of_many, 0.02, over_rivals=over_rivals), rel=1e-12, abs=0)
+    assert found == pytest.approx(bets(of_many, 0.02, over_rivals=over_rivals).forecasts, rel=1e-12, abs=0)
 
 
 def test_a_cell_far_less_likely_than_others_counts_where_those_leave_less_to_it() -> None:
