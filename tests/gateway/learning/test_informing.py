@@ -239,7 +239,7 @@ async def test_verdicts_go_on_informing_after_a_change_of_policies(
         shown = (await gateway.experiment())["sources"]
 
     plans = [record for record in records if isinstance(record, LoggedPlan)]
-    *_, plain_wins, warm_wins = next(each for each in plans[0].forecasts if each[:2] == (1, 2))
+    _, _, plain_wins, warm_wins, *_ = next(each for each in plans[0].forecasts if each[:2] == (1, 2))
     assert plain_wins > warm_wins + 100_000
     assert [(each["name"], each["comparisons"]) for each in shown] == [("judge", 20)]
 

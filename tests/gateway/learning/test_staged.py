@@ -151,7 +151,7 @@ async def test_evidence_that_turns_takes_all_steps_back(bench: StagedBench) -> N
     await bench.decide_for(WARM)
     await bench.more(WARM, 20)
     assert (await bench.stage()).step == 1
-    await bench.prefer(PLAIN, 60)
+    await bench.prefer(PLAIN, 25)
     with pytest.raises(ConflictError, match="no longer holds"):
         await bench.do("approve", "too late")
     await bench.planner.plan_all()

@@ -145,7 +145,7 @@ async def test_an_approved_certificate_is_promoted_and_verified(bench: Bench) ->
 async def test_a_certificate_that_holds_no_more_is_neither_approved_nor_kept(bench: Bench) -> None:
     """The users changed their minds while it waited."""
     await bench.certify()
-    await bench.prefer(Result.WIN, 80)
+    await bench.prefer(Result.WIN, 25)
 
     with pytest.raises(ConflictError, match=r"no longer holds.*below the line"):
         await bench.do("approve")

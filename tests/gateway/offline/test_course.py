@@ -119,7 +119,7 @@ def test_forecasts_are_those_of_the_plan_in_force() -> None:
     assigned = [run.assign() for _ in range(4)]
     run.count(assigned[0], "win", "test", 0.0)
     logged, _ = run.make_plan(0.0)
-    forecasts = {(first, second): q for first, second, q, _ in logged.forecasts}
+    forecasts = {(first, second): q for first, second, q, *_ in logged.forecasts}
     counted = run.count(assigned[1], "win", "test", 0.0)
     assert counted.plan_version == 2
     assert counted.probability_millionths == forecasts[counted.first, counted.second]

@@ -68,7 +68,7 @@ async def test_a_decision_is_verified_from_archive_and_log_on_another_machine(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The log alone lacks what was removed; with the archive it is what it was, whatever is kept."""
-    whole = await decide()
+    whole = await decide(every=1)
     await trimmed(embedded_url, tmp_path / "archive", keep=8)
     log = await exported(embedded_store, tmp_path / "log")
     rows = [json.loads(line) for line in log.read_bytes().splitlines()]
@@ -135,13 +135,13 @@ async def test_a_decision_after_comparisons_were_removed_claims_nothing_of_all_v
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The planner has only the rest of the log, so `integrity` is left out, and all else is confirmed."""
-    await decide(most=10)
+    await decide(most=5)
     await trimmed(embedded_url, tmp_path / "archive", keep=4)
-    rows = await decide(first_unit=10)
+    rows = await decide(first_unit=5)
     assert await run("archive", str(tmp_path / "archive"), "--redis-url", embedded_url) == 0
     capsys.readouterr()
 
-    assert rows[0]["certificate"]["comparisons"] > 10
+    assert rows[0]["certificate"]["comparisons"] > 5
     assert "integrity" not in rows[0]["certificate"]
     source = ("--redis-url", embedded_url, "--archive", str(tmp_path / "archive"))
     assert await run("verify", NAME, *source) == 0, capsys.readouterr()

@@ -96,7 +96,7 @@ async def test_tampering_with_the_promise_is_found(decide: Callable[..., Any], t
 
 async def test_inconclusive_end_is_confirmed(decide: Callable[..., Any]) -> None:
     """A spent budget claims nothing, and the log agrees."""
-    found = checked(await decide(max_comparisons=10, promotion={"min_comparisons": 0}))
+    found = checked(await decide(every=3, max_comparisons=3, promotion={"min_comparisons": 0}))
     assert found.differences == ()
     assert (found.outcome, found.champion) == ("inconclusive", None)
 
@@ -106,13 +106,14 @@ async def test_comparisons_after_the_decision_do_not_matter(decide: Callable[...
     rows = await decide()
     last = of_type(rows, "comparison")[-1]
     plan = of_type(rows, "plan")[-1]
-    forecast = plan["forecasts"][0][2]
+    _, _, forecast, second, *_ = plan["forecasts"][0]
     rows.append(
         {
             **last,
             "number": last["number"] + 1,
             "plan_version": plan["version"],
             "probability_millionths": forecast,
+            "second_millionths": second,
         }
     )
     assert checked(rows).is_confirmed
@@ -150,6 +151,36 @@ def _flattering_forecast_of_the_other_side(rows: Rows) -> None:
     for plan in of_type(rows, "plan"):
         if plan["version"] == comparison["plan_version"]:
             plan["forecasts"][0][3] -= 50_000
+
+
+def _under_its_plan(rows: Rows) -> tuple[Rows, dict[str, Any]]:
+    """The comparisons of the latest plan with several, and the plan."""
+    for plan in reversed(of_type(rows, "plan")):
+        under = [row for row in of_type(rows, "comparison") if row["plan_version"] == plan["version"]]
+        if len(under) > 2:
+            return under, plan
+    raise AssertionError
+
+
+def _forecast_that_did_not_go_on(rows: Rows) -> None:
+    under, plan = _under_its_plan(rows)
+    under[-1]["probability_millionths"], under[-1]["second_millionths"] = plan["forecasts"][0][2:4]
+
+
+def _line_of_an_earlier_version(rows: Rows) -> None:
+    under, plan = _under_its_plan(rows)
+    del under[-1]["second_millionths"]
+    under[-1]["probability_millionths"] = plan["forecasts"][0][2]
+
+
+def _moved_further_than_the_weight_says(rows: Rows) -> None:
+    under, _ = _under_its_plan(rows)
+    under[-1]["second_millionths"] -= 1
+
+
+def _other_weight(rows: Rows) -> None:
+    _, plan = _under_its_plan(rows)
+    plan["forecasts"][0][5] += 1
 
 
 def _third_forecast_of_a_pair(rows: Rows) -> None:
@@ -237,6 +268,10 @@ def _certificate_in_pieces(rows: Rows) -> None:
         _flattering_forecast,
         _flattering_forecast_in_plan_too,
         _flattering_forecast_of_the_other_side,
+        _forecast_that_did_not_go_on,
+        _line_of_an_earlier_version,
+        _moved_further_than_the_weight_says,
+        _other_weight,
         _plan_after_its_comparisons,
         _another_champion,
         _more_voters,
