@@ -1,90 +1,109 @@
-"""What it costs to plan rarely: comparisons to a decision, by the comparisons between two plans.
+"""What it costs to plan rarely, with forecasts that go on within a plan and with such that stay.
 
-    python benchmarks/plan_age.py [--seeds 400] [--processes N] [--state FILE]
+    python -m benchmarks.plan_age [--seeds 100] [--only WORLD ...]
 
-Writes benchmarks/results/plan_age.json and .md. Forecasts and pairs are those of the last plan, and a verdict
-is read when a plan is made. A gateway plans every second (`plan_interval_seconds`), so at fewer than five
-comparisons a second a plan is never older than five of them.
+Writes benchmarks/results/plan_age.json and .md. Pairs are drawn by the last plan, and a verdict is read when a
+plan is made. A gateway plans every second (`plan_interval_seconds`), so a plan is old where many reports come
+within a second: at thousands of comparisons a second, or where feedback is uploaded in batches. Both kinds of
+forecasts meet the same outcomes.
 """
 
 from __future__ import annotations
 
-import math
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final
 
-from identification import BUDGET, DELTA, clear_worlds, misfits
-from reporting import finished, options_of, plus_minus, save, table
-
+from benchmarks.forecast_sides import coupled, staying
+from benchmarks.identification import BUDGET, DELTA, MARGIN, ROOT, clear_worlds, misfits, near_ties
+from benchmarks.reporting import mean_and_error, run_cases, table
+from gateway.llm_po.forecast import Bets, bets
+from gateway.llm_po.lab import simulate
 from gateway.llm_po.lab.simulate import Trial
 from gateway.llm_po.lab.world_files import load_world
 from gateway.llm_po.lab.worlds import World
-from gateway.simulation.runner import Job
+from gateway.llm_po.wins import FloatArray
 
-ROOT = Path(__file__).parent.parent
-EVERY = (5, 20, 100)
-MATRICES = ("pandalm_human_5", "wmt15_eng_fin_10", "cyclic_4_synthetic")
+EVERY: Final = (None, 20, 100, 1_000)
+"""Comparisons between two plans; None for 2 % of those so far, as in identification.md."""
+
+CHOSEN: Final = ("bt-2", "bt-5", "bt-8-normal", "near-tie-2", "near-tie-5", "non-bt-8", "arxiv_rankers_6")
 
 
 def chosen_worlds() -> list[World]:
-    """Worlds decided within about a thousand comparisons, in which the age of a plan matters most."""
-    folder = ROOT / "tests" / "data" / "worlds"
-    clear = [world for world in clear_worlds() if world.name == "bt-8-normal"]
-    return [*clear, *misfits(), *(load_world(folder / f"{name}.json") for name in MATRICES)]
+    """Clear differences, near ties, no Bradley-Terry, and a real matrix."""
+    real = load_world(ROOT / "tests" / "data" / "worlds" / "arxiv_rankers_6.json")
+    return [each for each in (*clear_worlds(), *near_ties(), *misfits(), real) if each.name in CHOSEN]
 
 
-def jobs(seeds: int) -> list[Job]:
-    """Every world at every age of the plan."""
-    return [
-        Job(
-            f"{world.name}, every {every}",
-            Trial(world, delta=DELTA, max_comparisons=BUDGET, refresh_every=every),
-            seeds,
-            seed=1,
-        )
-        for world in chosen_worlds()
-        for every in (*EVERY, None)
-    ]
+def trials() -> list[Trial]:
+    """What is promised of each world."""
+    plain = [Trial(world, delta=DELTA, max_comparisons=BUDGET) for world in chosen_worlds()]
+    best = {"epsilon": MARGIN, "promise": "no_worse_than_best"}
+    margin = [Trial(world, delta=DELTA, max_comparisons=BUDGET, **best) for world in chosen_worlds()]
+    return [*plain, *margin]
 
 
-def yardstick(trial: Trial) -> float:
-    """T, in comparisons."""
-    return trial.hardness * math.log(1 / trial.delta)
+def bets_that_stay(*fitted: Any, **options: Any) -> Bets:
+    """The bets of today, with forecasts that stay what they are until the next plan."""
+    return staying(bets(*fitted, **options).forecasts)
 
 
-def report(rows: list[dict[str, Any]], origin: str) -> str:
+def taken(trial: Trial, seeds: int, *, go_on: bool) -> tuple[FloatArray, int]:
+    """The comparisons of every run, and how many promoted wrongly."""
+    simulate.bets = bets if go_on else bets_that_stay
+    return coupled(trial, seeds)
+
+
+def row(trial: Trial, every: int | None, seeds: int) -> dict[str, Any]:
+    """One world, at one age of the plan."""
+    aged = replace(trial, refresh_every=every)
+    (moving, wrong), (still, wrong_still) = (taken(aged, seeds, go_on=each) for each in (True, False))
+    return {
+        "promised": "no worse than the best" if trial.epsilon else "winner",
+        "world": trial.world.name,
+        "every": every,
+        "runs": seeds,
+        "yardstick": trial.yardstick,
+        "staying": mean_and_error(still),
+        "going_on": mean_and_error(moving),
+        "difference": mean_and_error(moving - still),
+        "wrong": [wrong_still, wrong],
+    }
+
+
+def cells(found: dict[str, Any]) -> list[str]:
+    """The cells of one row."""
+    every = "2 %" if found["every"] is None else f"{found['every']:,}"
+    means = [f"{found[name][0]:,.0f} ± {found[name][1]:,.0f}" for name in ("staying", "going_on")]
+    difference, error = (100 * each / found["staying"][0] for each in found["difference"])
+    wrong = f"{found['wrong'][0]}, {found['wrong'][1]} of {found['runs']}"
+    return [found["promised"], found["world"], every, *means, f"{difference:+.0f} ± {error:.0f} %", wrong]
+
+
+def page(rows: list[dict[str, Any]], origin: str) -> str:
     """The Markdown page."""
-    lines = [
-        "# How often to plan",
-        "",
-        f"{origin}. {rows[0]['seeds']} runs each, mean comparisons ± standard error (in multiples of T =",
-        f"hardness x log(1/delta)); delta = {DELTA}, exact rule, epsilon = 0. A plan after so many",
-        "comparisons each; 2 %: of those so far, as in identification.md.",
-        "",
-    ]
-    body = []
-    for world in dict.fromkeys(row["world"] for row in rows):
-        chosen = [row for row in rows if row["world"] == world]
-        cells = [
-            f"{plus_minus(row)} ({row['mean_comparisons'] / row['yardstick']:.2f}"
-            f" ± {row['stderr'] / row['yardstick']:.2f})"
-            for row in chosen
+    headings = ["promised", "world", "a plan every", "staying", "going on", "difference", "wrong"]
+    return "\n".join(
+        [
+            "# How often to plan",
+            "",
+            f"{origin}. Comparisons to a decision: mean of runs ± standard error, delta = {DELTA}, margin",
+            f"{MARGIN} for no worse than the best. A plan is made, and a verdict read, after so many",
+            "comparisons; 2 %: of those so far, as in identification.md. `staying`: every comparison under a",
+            "plan is counted with the forecasts it published. `going on`: each moves them, as in the gateway.",
+            "Both meet the same outcomes, so differences are between paired runs.",
+            "",
+            *table(headings, [cells(each) for each in rows]),
+            "",
         ]
-        wrong = sum(row["wrong"] for row in chosen)
-        body.append([world, *cells, f"{wrong} of {sum(row['seeds'] for row in chosen)}"])
-    lines += table(["world", *(f"every {each}" for each in EVERY), "2 %", "wrong"], body)
-    return "\n".join(lines) + "\n"
+    )
 
 
 def main() -> None:
     """Run every case and write both files."""
-    options = options_of(__doc__, 400).parse_args()
-    every = jobs(options.seeds)
-    found = finished(every, options)
-    rows = [{**found[job.name].to_json(), "yardstick": yardstick(job.trial)} for job in every]
-    save(
-        "plan_age", f"python benchmarks/plan_age.py --seeds {options.seeds}", rows, lambda o: report(rows, o)
-    )
+    work = [(trial.world.name, partial(row, trial, every)) for trial in trials() for every in EVERY]
+    run_cases("plan_age", __doc__, 100, work, cells, page)
 
 
 if __name__ == "__main__":
