@@ -2,10 +2,10 @@
 
     python -m benchmarks.plan_age [--seeds 100] [--only WORLD ...]
 
-Writes benchmarks/results/plan_age.json and .md. Pairs are drawn by the last plan, and a verdict is read when a
-plan is made. A gateway plans every second (`plan_interval_seconds`), so a plan is old where many reports come
-within a second: at thousands of comparisons a second, or where feedback is uploaded in batches. Both kinds of
-forecasts meet the same outcomes.
+Writes benchmarks/results/plan_age.json and .md. Pairs are drawn by the last plan, and a verdict is read when
+a plan is made. A gateway plans every second (`plan_interval_seconds`), so many comparisons come under one
+plan where there are many a second, or where feedback is uploaded in batches. Both kinds of forecasts meet
+the same outcomes.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def page(rows: list[dict[str, Any]], origin: str) -> str:
             "# How often to plan",
             "",
             f"{origin}. Comparisons to a decision: mean of runs ± standard error, delta = {DELTA}, margin",
-            f"{MARGIN} for no worse than the best. A plan is made, and a verdict read, after so many",
+            f"{MARGIN} for no worse than the best. A plan is made and a verdict read after so many",
             "comparisons; 2 %: of those so far, as in identification.md. `staying`: every comparison under a",
             "plan is counted with the forecasts it published. `going on`: each moves them, as in the gateway.",
             "Both meet the same outcomes, so differences are between paired runs.",
