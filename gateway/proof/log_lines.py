@@ -140,11 +140,10 @@ def record_from(fields: dict[str, Any]) -> LogRecord:
     """
     values = dict(fields)
     kind = values.pop("type")
-    for name in _WHOLE.get(kind, ()):
+    is_both = values.get("second_millionths") is not None
+    for name in (*_WHOLE.get(kind, ()), *(("second_millionths",) if is_both else ())):
         if type(values[name]) is not int:
             raise ValueError(f"{name} is {shown(values[name])}, which is no whole number")
-    if values.get("second_millionths") is not None and type(values["second_millionths"]) is not int:
-        raise ValueError(f"second_millionths is {shown(values['second_millionths'])}, which is no forecast")
     if not is_real(values.get("at", 0)):
         raise ValueError(f"at is {shown(values['at'])}, which is no time")
     match kind:
