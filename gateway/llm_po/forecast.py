@@ -89,7 +89,9 @@ class _Behind:
     def bets_if_not_best(self) -> Bets:
         """The bets against each row, which take it that some policy is preferred to it.
 
-        That j is the best is taken to tell of P(j preferred to k) only that j is ahead of k.
+        That j is the best is taken to tell of P(j preferred to k) only that j is ahead of k. Evidence adds up
+        over K - 1 rivals, and what is unknown of j's own score is in each of these forecasts. If each learnt
+        it alone, each would pay for it, so they are K / 2 times as heavy.
         """
         not_best = self.chance_not_best[:, :, None]
         is_behind = np.divide(self.chance, not_best, out=np.ones_like(self.chance), where=not_best > 0)
@@ -97,7 +99,8 @@ class _Behind:
         rival, rival_square = self.forecast.swapaxes(1, 2), self.square.swapaxes(1, 2)
         forecast = is_behind * self.forecast + (1 - is_behind) * (1 - rival)
         square = is_behind * self.square + (1 - is_behind) * (1 - 2 * rival + rival_square)
-        return Bets(forecast, _weights(forecast, square))
+        weights = _weights(forecast, square) * (forecast.shape[1] / 2)
+        return Bets(forecast, np.minimum(weights, HEAVIEST))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
