@@ -23,6 +23,7 @@ PROVEN = {
     "offline": ("no_worse", "good", "promoted"),
     "no_worse_than_best": ("no_worse", "d", "promoted"),
     "taken_back": ("no_worse", "warm", "rolled_back"),
+    "going_on": ("no_worse", "c", "promoted"),
 }
 Rows = list[dict[str, Any]]
 
