@@ -44,7 +44,7 @@ class PlanForecasts:
         if not self.goes_on(pair):
             return self.as_published(pair)
         first, second, first_weight, second_weight = self._published[pair]
-        preferred, other = self._preferred[pair], self._preferred[pair[::-1]]
+        preferred, other = self._preferred[pair], self._preferred[_turned(pair)]
         return (
             gone_on(first, first_weight, preferred, other),
             gone_on(second, second_weight, other, preferred),
@@ -57,4 +57,9 @@ class PlanForecasts:
     def count(self, pair: Pair, result: str) -> None:
         """Go on from one more outcome of a pair, as its first policy sees it."""
         if result != "tie":
-            self._preferred[pair if result == "win" else pair[::-1]] += 1
+            self._preferred[pair if result == "win" else _turned(pair)] += 1
+
+
+def _turned(pair: Pair) -> Pair:
+    first, second = pair
+    return second, first
