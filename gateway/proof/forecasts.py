@@ -35,8 +35,8 @@ def misapplied_forecasts(logged: LoggedGeneration) -> Iterable[str]:
                 counted += 1
                 if plan.said(record) != plan.expected(record):
                     yield (
-                        f"Comparison {record.number} was counted with {_shown(plan.said(record))}; "
-                        f"{_shown(plan.expected(record))} was in force."
+                        f"Comparison {record.number} was counted with {_shown(plan.said(record))}, "
+                        f"but the plan in force gives {_shown(plan.expected(record))}."
                     )
                 plan.count(record)
             case LoggedEvent():
