@@ -49,6 +49,7 @@ _CASES: dict[str, tuple[dict[str, Trial], int]] = {
     "best": (BEST_TRIALS, 10_000),
 }
 _NO_PROMISE = ["Nothing is promised for the last case: the order of outcomes depends on what they are there."]
+_NO_BEST = ["Nothing is promised for the cycle, where no policy is preferred to every other."]
 _SOURCES = [
     "",
     "In every case the assumptions of the promise hold, and a wrong promotion is likely. Mostly there are",
@@ -96,6 +97,7 @@ def report(rows: list[dict[str, Any]], origin: str) -> str:
         f"{origin}. Promised: at most {100 * DELTA:.0f} % of the runs of each case.",
         "Mean comparisons ± standard error. `at most` is the upper end of a 95 % interval of the rate.",
         *(_NO_PROMISE if names & BROKEN_TRIALS.keys() else []),
+        *(_NO_BEST if names <= BEST_TRIALS.keys() else []),
         *(_SOURCES if names <= SOURCE_TRIALS.keys() else []),
         *([f"*before*: the same with the build of {' and '.join(dates)}."] if dates else []),
         "",
