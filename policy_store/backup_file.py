@@ -76,6 +76,10 @@ class BackupWriter:
                 f"{path} is a directory, a device, a pipe or a link to itself. Name a file."
             )
         try:
+            if path.exists() and path.stat().st_size > 0 and not is_backup(path):
+                raise BackupFileError(
+                    f"{path} is there, is no backup, and would be lost. Name another file, or remove it."
+                )
             with suppress(FileNotFoundError):
                 self._unfinished.unlink()  # of a backup that was killed
             descriptor = os.open(self._unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -330,13 +330,13 @@ def test_a_file_is_read_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_an_error_leaves_the_backup_of_before(tmp_path: Path) -> None:
     """A file appears under its name only once it is whole."""
     path = tmp_path / "backup"
-    path.write_text("the one before")
+    path.write_text(before := '{"type":"backup","of":"before"}')
     about = About(LAYOUT, "test", 1.0, "id", 1, is_whole=False)
 
     with pytest.raises(StoreError, match="gone"), BackupWriter(path, about):
         raise StoreError("gone")
 
-    assert path.read_text() == "the one before"
+    assert path.read_text() == before
     assert [each.name for each in tmp_path.iterdir()] == ["backup"]
     with pytest.raises(BackupFileError, match="No such file"), BackupWriter(tmp_path / "no" / "file", about):
         pass
@@ -353,12 +353,28 @@ def test_a_backup_takes_the_place_of_no_device(tmp_path: Path) -> None:
             pass
     assert pipe.is_fifo()
     assert loop.is_symlink()
-    file.write_text("the one before")
+    file.write_text('{"type":"backup","of":"before"}')
     link.symlink_to(file)
     with BackupWriter(link, about):
         pass
     assert link.is_symlink()
     BackupFile(file)
+
+
+def test_a_backup_takes_the_place_of_a_backup_and_of_nothing_else(tmp_path: Path) -> None:
+    """A slip of the pen must not cost a configuration."""
+    about = About(LAYOUT, "test", 1.0, "id", 1, is_whole=False)
+    (config := tmp_path / "gateway.yaml").write_text("model_list: []")
+    (path := tmp_path / "backup").touch()
+
+    with pytest.raises(BackupFileError, match="is no backup, and would be lost"):
+        BackupWriter(config, about).__enter__()
+    assert config.read_text() == "model_list: []"
+    for _ in range(2):
+        with BackupWriter(path, about):
+            pass
+    BackupFile(path)
+    assert {each.name for each in tmp_path.iterdir()} == {"gateway.yaml", "backup"}
 
 
 @pytest.mark.parametrize("line", ["[" * 100_000, "[]", "null", "5"], ids=["deep", "list", "null", "number"])
