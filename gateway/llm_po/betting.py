@@ -32,8 +32,9 @@ MILLION: Final = 1_000_000
 SMALLEST_FORECAST: Final = 0.02
 """Forecasts stay this far from 0 and 1, which bounds what one outcome can add or subtract."""
 
-_LOWEST: Final = round(SMALLEST_FORECAST * MILLION)
-_HIGHEST: Final = MILLION - _LOWEST
+LOWEST: Final = round(SMALLEST_FORECAST * MILLION)
+HIGHEST: Final = MILLION - LOWEST
+"""The least and the largest forecast that may be published, in millionths."""
 
 HEAVIEST: Final = 1_000_000
 """The largest weight of a forecast, so that what is computed with it stays below 2^53."""
@@ -63,9 +64,9 @@ def increments_at(
     """
     mirrored = MILLION - probability_millionths if second_millionths is None else second_millionths
     for forecast in (probability_millionths, mirrored):
-        if not _LOWEST <= forecast <= _HIGHEST:
+        if not LOWEST <= forecast <= HIGHEST:
             raise ForecastError(
-                f"A forecast of {shown(forecast)} millionths is outside [{_LOWEST}, {_HIGHEST}]; clip it."
+                f"A forecast of {shown(forecast)} millionths is outside [{LOWEST}, {HIGHEST}]; clip it."
             )
     first_preferred, second_preferred = _bet(probability_millionths / MILLION, threshold)
     mirrored_second, mirrored_first = _bet(mirrored / MILLION, threshold)
@@ -82,7 +83,7 @@ def gone_on(published_millionths: int, weight: int, preferred: int, other: int) 
         other: Decisive comparisons since then in which the other one was.
     """
     moved = (published_millionths * weight + MILLION * preferred) // (weight + preferred + other)
-    return min(max(moved, _LOWEST), _HIGHEST)
+    return min(max(moved, LOWEST), HIGHEST)
 
 
 def natural_log(x: Numbers) -> Numbers:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
-from gateway.llm_po.betting import HEAVIEST, MILLION, gone_on, increments_at, natural_log
+from gateway.llm_po.betting import HEAVIEST, HIGHEST, LOWEST, MILLION, gone_on, increments_at, natural_log
 from gateway.llm_po.bradley_terry import Fit, Scales, fit, logistic
 from gateway.llm_po.evidence import increments_of_bets
-from gateway.llm_po.forecast import bets
+from gateway.llm_po.forecast import Bets, bets
+from gateway.llm_po.lab import simulate
 from gateway.llm_po.lab.going_on import GoingOn
-from gateway.llm_po.lab.simulate import simulate
 from gateway.llm_po.lab.trial import Trial
 from gateway.llm_po.lab.worlds import bradley_terry, named
 from gateway.llm_po.lines import NANO
@@ -20,14 +21,29 @@ from gateway.llm_po.stakes import Published
 from gateway.llm_po.within_plan import PlanForecasts
 
 MANY_FORECASTS = np.arange(20_000, 980_001, 11)
+BEST: dict[str, Any] = {"epsilon": 0.02, "promise": "no_worse_than_best"}
+
+
+def _same_nano_nats(forecasts: np.ndarray, threshold: float) -> bool:
+    """Whether bets with these forecasts add what they would with the usual logarithm."""
+    for ratios in (forecasts / MILLION / threshold, (1 - forecasts / MILLION) / (1 - threshold)):
+        usual = np.array([math.floor(math.log(each) * NANO) for each in ratios.tolist()])
+        if not (np.floor(natural_log(ratios) * NANO) == usual).all():
+            return False
+    return True
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.51, 0.52, 0.6, 0.48])
 def test_our_logarithm_gives_the_nano_nats_of_the_usual_one(threshold: float) -> None:
     """So logs of earlier versions keep their evidence."""
-    for ratios in (MANY_FORECASTS / MILLION / threshold, (1 - MANY_FORECASTS / MILLION) / (1 - threshold)):
-        usual = np.array([math.floor(math.log(each) * NANO) for each in ratios.tolist()])
-        assert (np.floor(natural_log(ratios) * NANO) == usual).all()
+    assert _same_nano_nats(MANY_FORECASTS, threshold)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("threshold", [0.5, 0.505, 0.51, 0.52, 0.525, 0.53, 0.55, 0.6, 0.45, 0.48])
+def test_our_logarithm_gives_them_for_every_forecast(threshold: float) -> None:
+    """For all that may be published, at ten margins."""
+    assert _same_nano_nats(np.arange(LOWEST, HIGHEST + 1), threshold)
 
 
 @pytest.mark.parametrize("exponent", [-60.0, -3.3, -1e-9, 0.0, 1e-9, 0.4, 0.41, 5.0, 43.0])
@@ -123,24 +139,26 @@ def test_a_plan_of_an_earlier_version_stays_as_published() -> None:
     assert (1, 2) not in plan
 
 
-def test_evidence_that_comes_in_large_batches_is_not_lost() -> None:
-    """The first plan expects clear differences, and may find a thousand comparisons of a near tie.
-
-    With forecasts that stay, these leave evidence so far below zero that 5,500 are needed instead of 1,750.
-    """
-    near = named("near", [[0.5, 0.53], [0.47, 0.5]])
-
-    found = simulate(Trial(near, epsilon=0.02, promise="no_worse_than_best", refresh_every=1_000), 8, seed=2)
-
-    assert found.mean < 4_000
-    assert found.wrong == 0
+def _staying(fitted: Fit, epsilon: float, *, over_rivals: bool) -> Bets:
+    forecasts = bets(fitted, epsilon, over_rivals=over_rivals).forecasts
+    return Bets(forecasts, np.full_like(forecasts, HEAVIEST))
 
 
-def test_clear_differences_in_batches_are_found_as_soon_as_before() -> None:
-    """What goes on helps where a plan is bold and right as well."""
-    world = bradley_terry("five", [0.8, 0.3, 0.1, -0.2, -1.0])
+@pytest.mark.parametrize(
+    ("trial", "most"),
+    [
+        (Trial(named("near", [[0.5, 0.53], [0.47, 0.5]]), refresh_every=1_000, **BEST), 0.5),
+        (Trial(bradley_terry("five", [0.8, 0.3, 0.1, -0.2, -1.0]), refresh_every=100), 1.0),
+    ],
+    ids=["a near tie", "clear differences"],
+)
+def test_evidence_that_comes_in_large_batches_is_not_lost(
+    trial: Trial, most: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first plan expects clear differences. Counted with that alone, near ties lose evidence."""
+    found = simulate.simulate(trial, 16, seed=2)
+    monkeypatch.setattr(simulate, "bets", _staying)
+    staying = simulate.simulate(trial, 16, seed=2)
 
-    found = simulate(Trial(world, refresh_every=100), 40, seed=2)
-
-    assert found.mean < 480
-    assert found.wrong == 0
+    assert found.mean < most * staying.mean
+    assert found.wrong == staying.wrong == 0

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 
-from gateway.llm_po.betting import MILLION, SMALLEST_FORECAST
+from gateway.llm_po.betting import HIGHEST, LOWEST, MILLION
 from gateway.llm_po.stakes import Published
 from gateway.llm_po.wins import IntArray
-
-_LOWEST: Final = round(SMALLEST_FORECAST * MILLION)
 
 
 class GoingOn:
@@ -40,4 +36,4 @@ class GoingOn:
         weight, preferred = self._published.weights[at], self._preferred[at]
         moved = self._published.forecasts[at] * weight + MILLION * preferred
         moved //= weight + preferred + self._preferred[back]
-        return np.asarray(np.clip(moved, _LOWEST, MILLION - _LOWEST))
+        return np.asarray(np.clip(moved, LOWEST, HIGHEST))
